@@ -1,0 +1,310 @@
+"""Trains the tiny AutoencoderKL on pictures that pictures.py draws.
+
+    python train.py --work /tmp/tiny_vae --minutes 90
+
+Starts, or goes on where an interrupted run stopped; `--work` holds the drawn pictures,
+the state and the log. The learning rate falls with the time spent, not with the steps,
+so a slow or shared machine still ends with a settled model. export.py writes the model.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import platform
+import time
+
+import diffusers
+import numpy as np
+import PIL
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+
+from pictures import Painter
+
+CHANNELS = (16, 24, 40, 64)
+GROUPS = 8
+HELD_OUT = 16  # pictures kept for measuring, drawn from their own seed
+
+
+# --- pictures --------------------------------------------------------------
+
+
+def draw_part(job):
+    seed, count = job
+    painter = Painter(seed)
+    return np.stack([painter.draw() for _ in range(count)])
+
+
+def drawn(path, seed, count):
+    """The array of pictures in `path`, drawn first if it is not there yet."""
+    if not os.path.exists(path):
+        part = 50
+        jobs = [(seed * 100_000 + i, min(part, count - i)) for i in range(0, count, part)]
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            pictures = np.concatenate(pool.map(draw_part, jobs, chunksize=1))
+        np.save(path + ".part.npy", pictures)
+        os.replace(path + ".part.npy", path)
+    return np.load(path)
+
+
+def crops(rng, pictures, count, side):
+    """Random crops, flipped, turned, recoloured and some enlarged, as floats in -1..1."""
+    out = np.empty((count, side, side, 3), np.uint8)
+    height = pictures.shape[1]
+    for i in range(count):
+        # One crop in four is enlarged, so that soft edges and wide shading occur too.
+        zoom = 2 if rng.random() < 0.25 else 1
+        small = side // zoom
+        y, x = rng.integers(height - small + 1, size=2)
+        crop = pictures[rng.integers(len(pictures)), y : y + small, x : x + small]
+        if zoom > 1:
+            crop = np.asarray(PIL.Image.fromarray(crop).resize((side, side), PIL.Image.BICUBIC))
+        crop = np.rot90(crop, rng.integers(4))
+        out[i] = crop[:, ::-1] if rng.random() < 0.5 else crop
+    batch = torch.from_numpy(out).permute(0, 3, 1, 2).float() / 127.5 - 1
+    # New colours for half of the crops: channels swapped, mixed a little, perhaps inverted.
+    for i in np.flatnonzero(rng.random(count) < 0.5):
+        mix = np.eye(3)[rng.permutation(3)] + rng.normal(0, 0.1, (3, 3))
+        mix = mix / np.abs(mix).sum(1, keepdims=True) * rng.choice([-1, 1])
+        batch[i] = torch.einsum("oc,chw->ohw", torch.from_numpy(mix).float(), batch[i])
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+# --- model -----------------------------------------------------------------
+
+
+def build():
+    blocks = len(CHANNELS)
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=GROUPS,
+        sample_size=256,
+        mid_block_add_attention=True,
+    )
+
+
+class Step(torch.nn.Module):
+    """Encodes, samples the posterior, decodes and compares."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, x, noise):
+        moments = self.vae.quant_conv(self.vae.encoder(x))
+        mean, logvar = moments.chunk(2, 1)
+        logvar = logvar.clamp(-30, 20)
+        kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
+        z = mean + noise * (0.5 * logvar).exp()
+        y = self.vae.decoder(self.vae.post_quant_conv(z))
+        fault = y - x
+        mse = (fault**2).mean()
+        # L1 over the picture and its halvings: large shapes count, not edges alone.
+        l1 = fault.abs().mean()
+        for _ in range(3):
+            fault = F.avg_pool2d(fault, 2)
+            l1 = l1 + fault.abs().mean()
+        return mse, l1, kl
+
+
+def orthogonal(g):
+    """The nearest orthogonal matrix to `g`, roughly, by five Newton-Schulz steps."""
+    tall = g.shape[0] > g.shape[1]
+    x = g.T if tall else g
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.T if tall else x
+
+
+class Optimizer:
+    """Orthogonalised momentum for the inner weights, Adam for the outer ones and vectors."""
+
+    def __init__(self, model):
+        outer = ("conv_in", "conv_out", "quant_conv")
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        inner = [p for n, p in named if p.ndim >= 2 and not any(o in n for o in outer)]
+        ids = {id(p) for p in inner}
+        self.inner = [(p, torch.zeros_like(p)) for p in inner]
+        self.adam = torch.optim.Adam([p for _, p in named if id(p) not in ids], lr=1e-3, betas=(0.9, 0.99))
+
+    @torch.no_grad()
+    def step(self, lr, lr_inner):
+        for group in self.adam.param_groups:
+            group["lr"] = lr
+        self.adam.step()
+        for p, momentum in self.inner:
+            momentum.mul_(0.95).add_(p.grad)
+            g = (p.grad + 0.95 * momentum).flatten(1)
+            shape = max(1.0, g.shape[0] / g.shape[1]) ** 0.5
+            p.add_(orthogonal(g).view_as(p), alpha=-lr_inner * shape)
+
+    def state_dict(self):
+        return {"adam": self.adam.state_dict(), "momenta": [m for _, m in self.inner]}
+
+    def load_state_dict(self, state):
+        self.adam.load_state_dict(state["adam"])
+        for (_, m), saved in zip(self.inner, state["momenta"]):
+            m.copy_(saved)
+
+
+# --- measuring -------------------------------------------------------------
+
+
+def as_batch(pictures):
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@torch.no_grad()
+def held_out_psnr(vae, pictures):
+    """Mean PSNR of whole pictures through the posterior mean."""
+    total = 0.0
+    for x in as_batch(pictures).split(1):
+        y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+        total += -10 * math.log10(((y - x) / 2).pow(2).mean().item() + 1e-10)
+    return total / len(pictures)
+
+
+# --- the run ---------------------------------------------------------------
+
+
+def schedule(part):
+    """Learning-rate share, weight of the L1 term, side and count of the crops, at 0..1 of the run."""
+    rate = min(1.0, (1 - part) / 0.35)
+    l1 = 0.3 if part < 0.6 else 0.3 * max(0.05, (1 - part) / 0.4)
+    side, count = (64, 8) if part < 0.75 else (128, 2)
+    return rate, l1, side, count
+
+
+def train(worker, args):
+    """One of `args.workers` processes; each takes its share of every batch."""
+    torch.set_num_threads(1)
+    store = "file://" + os.path.join(args.work, "meeting")
+    dist.init_process_group("gloo", init_method=store, rank=worker, world_size=args.workers)
+    chief = worker == 0
+    log_file = open(os.path.join(args.work, "train.log"), "a", buffering=1) if chief else None
+
+    def log(text):
+        if chief:
+            print(text, flush=True)
+            log_file.write(text + "\n")
+
+    pictures = np.load(os.path.join(args.work, "pictures.npy"), mmap_mode="r")
+    held_out = np.load(os.path.join(args.work, "held_out.npy"))
+    torch.manual_seed(args.seed)
+    vae = build().to(memory_format=torch.channels_last)
+    average = build().requires_grad_(False)
+    average.load_state_dict(vae.state_dict())
+    optimizer = Optimizer(vae)
+    parameters = list(vae.parameters())
+    steps, spent, cpu = 0, 0.0, 0.0
+    log(f"python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}, "
+        f"numpy {np.__version__}, pillow {PIL.__version__}")
+    log("arguments " + json.dumps({k: v for k, v in vars(args).items() if k != "work"}))
+    log(f"channels {CHANNELS}, groups {GROUPS}, parameters {sum(p.numel() for p in parameters)}, "
+        f"pictures {pictures.shape}")
+    state_path = os.path.join(args.work, "state.pt")
+    if os.path.exists(state_path):
+        state = torch.load(state_path, weights_only=True)
+        vae.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        steps, spent, cpu = state["steps"], state["spent"], state["cpu"]
+        log(f"going on from step {steps}")
+    rng = np.random.default_rng([args.seed, worker, steps])
+    torch.manual_seed(args.seed + 1_000_003 * worker + steps)
+    step = Step(vae)
+    began, cpu_began = time.time() - spent, time.process_time() - cpu / args.workers
+    next_log, sums, first, last_measure = time.time() + 60, np.zeros(3), steps, spent
+
+    def save():
+        state = {"model": vae.state_dict(), "average": average.state_dict(),
+                 "optimizer": optimizer.state_dict(), "steps": steps,
+                 "spent": time.time() - began, "cpu": cpu}
+        torch.save(state, state_path + ".part")
+        os.replace(state_path + ".part", state_path)
+
+    while True:
+        # The first worker's clock decides for all.
+        clock = torch.tensor([(time.time() - began) / (60 * args.minutes)])
+        dist.broadcast(clock, 0)
+        part = clock.item()
+        if part >= 1:
+            break
+        rate, l1_weight, side, count = schedule(part)
+        rate *= min(1.0, (steps + 1) / 100)
+        count //= args.workers
+        x = crops(rng, pictures, count, side)
+        mse, l1, kl = step(x, torch.randn(count, 4, side // 8, side // 8))
+        loss = mse + l1_weight * l1 / 4 + args.kl * kl
+        vae.zero_grad()
+        loss.backward()
+        used = torch.tensor([mse.item(), l1.item(), kl.item(), time.process_time() - cpu_began])
+        joined = torch.cat([p.grad.flatten() for p in parameters] + [used])
+        dist.all_reduce(joined)
+        cpu = joined[-1].item()
+        sums += joined[-4:-1].numpy() / args.workers
+        at = 0
+        for p in parameters:
+            p.grad.copy_(joined[at : at + p.numel()].view_as(p) / args.workers)
+            at += p.numel()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        if torch.isfinite(norm):
+            optimizer.step(args.rate * rate, args.rate_inner * rate)
+        steps += 1
+        keep = min(0.998, steps / (steps + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), parameters, 1 - keep)
+        if chief and time.time() >= next_log:
+            mse, l1, kl = sums / (steps - first)
+            spent = time.time() - began
+            text = (f"{spent / 60:6.1f} min  step {steps:6d}  rate {rate:.3f}  side {side}  "
+                    f"psnr {10 * math.log10(4 / mse):.2f}  l1 {l1 / 4:.4f}  kl {kl:.3f}  "
+                    f"cores {cpu / spent:.2f}")
+            if spent - last_measure > 600:
+                last_measure = spent
+                text += f"  held-out {held_out_psnr(average, held_out):.2f}"
+            log(text)
+            save()
+            next_log, sums, first = time.time() + 60, np.zeros(3), steps
+    if chief:
+        save()
+        log(f"done after {steps} steps, held-out {held_out_psnr(average, held_out):.2f} dB")
+    dist.destroy_process_group()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", required=True, help="folder for pictures, state and log")
+    parser.add_argument("--minutes", type=float, default=90, help="wall-clock length of the whole run")
+    parser.add_argument("--pictures", type=int, default=2500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of Adam")
+    parser.add_argument("--rate-inner", type=float, default=0.02, help="learning rate of the orthogonalised part")
+    parser.add_argument("--kl", type=float, default=1e-3, help="weight of the KL term")
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    args = parser.parse_args()
+
+    args.work = os.path.abspath(args.work)
+    os.makedirs(args.work, exist_ok=True)
+    drawn(os.path.join(args.work, "held_out.npy"), args.seed + 1000, HELD_OUT)
+    drawn(os.path.join(args.work, "pictures.npy"), args.seed, args.pictures)
+    meeting = os.path.join(args.work, "meeting")
+    if os.path.exists(meeting):
+        os.remove(meeting)
+    torch.multiprocessing.spawn(train, (args,), nprocs=args.workers)
+
+
+if __name__ == "__main__":
+    main()

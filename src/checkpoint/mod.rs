@@ -1,0 +1,210 @@
+//! Where weights come from. [`Checkpoint::open`] takes a [`Source`] and gives the config and the tensors.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
+//! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python shares |
+//! | [`weights`] | one safetensors file, memory-mapped, read tensor by tensor |
+
+pub mod hub;
+pub mod path;
+pub mod weights;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use candle_core::{DType, Device};
+use candle_nn::VarBuilder;
+
+pub use hub::{Hub, HubError};
+pub use weights::Weights;
+
+use crate::model::{Config, ConfigError};
+
+/// Which checkpoint to open: what `--model` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Stable Diffusion 2's VAE, from the first of its mirrors that has it.
+    Sd2,
+    /// A folder or a `.safetensors` file.
+    Path(PathBuf),
+    /// A repository on the hub, `owner/name`, with the VAE in `vae/` or at the top.
+    Hub(String),
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    /// What exists on disk is a path, `owner/name` is a hub id.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = PathBuf::from(text);
+        let is_name = |s: &str| {
+            !s.is_empty()
+                && !s.starts_with('.')
+                && s.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        };
+        if text == "sd2" {
+            return Ok(Self::Sd2);
+        }
+        if path.exists() || text.ends_with(".safetensors") {
+            return Ok(Self::Path(path));
+        }
+        match text.split_once('/') {
+            Some((owner, name)) if is_name(owner) && is_name(name) => Ok(Self::Hub(text.to_string())),
+            _ => {
+                Err(format!("`{text}` is no file or folder here, no hub id like `owner/name`, and not `sd2`"))
+            }
+        }
+    }
+}
+
+/// Which of a checkpoint's two files is wanted; the other one is taken where it is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// `diffusion_pytorch_model.safetensors`
+    Full,
+    /// `diffusion_pytorch_model.fp16.safetensors`
+    Half,
+}
+
+impl Precision {
+    /// The file for work in `dtype`.
+    pub fn for_dtype(dtype: DType) -> Self {
+        if dtype == DType::F32 { Self::Full } else { Self::Half }
+    }
+
+    /// File names, the wanted one first.
+    fn file_names(self) -> [&'static str; 2] {
+        const FULL: &str = "diffusion_pytorch_model.safetensors";
+        const HALF: &str = "diffusion_pytorch_model.fp16.safetensors";
+        match self {
+            Self::Full => [FULL, HALF],
+            Self::Half => [HALF, FULL],
+        }
+    }
+}
+
+/// Why a checkpoint could not be opened. Each message names the file and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file of the checkpoint cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A folder without the files of a VAE.
+    #[error("{0}")]
+    Layout(String),
+    /// A `config.json` of something else.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The `config.json`.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// A weights file that is no safetensors.
+    #[error("{origin} is no valid safetensors file: {reason}; it may be cut off: fetch it again")]
+    Weights {
+        /// The file.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The hub did not deliver.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+}
+
+/// Where an opened checkpoint came from, as it is written into latents files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// A hub id, or a path as it was given.
+    pub model: String,
+    /// The commit on the hub.
+    pub revision: Option<String>,
+}
+
+/// A checkpoint that has been found, and whose config has been read. Its tensors are read when they are asked for.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    config: Config,
+    weights: Weights,
+    origin: Origin,
+    warning: Option<String>,
+}
+
+impl Checkpoint {
+    /// Finds the files of `source`, downloading them where that is needed, and reads config and header.
+    ///
+    /// `revision` is a branch, tag or commit on the hub; paths have none.
+    pub fn open(
+        source: &Source,
+        revision: Option<&str>,
+        precision: Precision,
+        hub: &Hub,
+    ) -> Result<Self, CheckpointError> {
+        match source {
+            Source::Path(path) => path::open(path, precision),
+            Source::Hub(id) => hub.open(&[id], revision, precision),
+            Source::Sd2 => {
+                let mut checkpoint = hub.open(&hub::SD2_MIRRORS, revision, precision)?;
+                checkpoint.warning = hub::doubt(&checkpoint);
+                Ok(checkpoint)
+            }
+        }
+    }
+
+    fn read(config: PathBuf, weights: PathBuf, origin: Origin) -> Result<Self, CheckpointError> {
+        let text = std::fs::read_to_string(&config)
+            .map_err(|source| CheckpointError::Read { path: config.clone(), source })?;
+        let parsed = Config::from_json(&text)
+            .map_err(|source| CheckpointError::Config { path: config.clone(), source })?;
+        Ok(Self { config: parsed, weights: Weights::map(&weights)?, origin, warning: None })
+    }
+
+    /// What `config.json` says.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where it came from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// What a person should know before trusting it: the default model with an unknown digest.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
+    /// The weights file.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The tensors, as the model's constructors take them, in `dtype` on `device`.
+    pub fn var_builder(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(self.weights.clone()), dtype, device.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_a_name_a_path_or_a_hub_id() {
+        let parse = |text: &str| text.parse::<Source>();
+        assert_eq!(parse("sd2"), Ok(Source::Sd2));
+        assert_eq!(parse("src"), Ok(Source::Path("src".into())));
+        assert_eq!(parse("no/such/file.safetensors"), Ok(Source::Path("no/such/file.safetensors".into())));
+        assert_eq!(parse("stabilityai/sd-vae-ft-mse"), Ok(Source::Hub("stabilityai/sd-vae-ft-mse".into())));
+        for wrong in ["", "sd3", "a/b/c", "/no/such", "../x", "owner/", "owner/na me"] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

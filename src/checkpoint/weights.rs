@@ -1,0 +1,98 @@
+//! One safetensors file, mapped into memory: a tensor is read when the model asks for it, and not before.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{DType, Device, Error, Result, Shape, Tensor};
+use candle_nn::Init;
+use candle_nn::var_builder::SimpleBackend;
+use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
+use sha2::{Digest, Sha256};
+
+use super::CheckpointError;
+
+/// The tensors of one file. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Weights(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    origin: String,
+    bytes: memmap2::Mmap,
+    header: Metadata,
+    data_start: usize,
+    sha256: OnceLock<String>,
+}
+
+impl Weights {
+    /// Maps `path` and checks its header: names, shapes and offsets fit each other and the file's size.
+    pub fn map(path: &Path) -> std::result::Result<Self, CheckpointError> {
+        let read = |source| CheckpointError::Read { path: path.into(), source };
+        let bytes = map_file(&File::open(path).map_err(read)?).map_err(read)?;
+        let origin = path.display().to_string();
+        let (header_len, header) = SafeTensors::read_metadata(&bytes)
+            .map_err(|e| CheckpointError::Weights { origin: origin.clone(), reason: e.to_string() })?;
+        let data_start = header_len + size_of::<u64>();
+        Ok(Self(Arc::new(Inner { origin, bytes, header, data_start, sha256: OnceLock::new() })))
+    }
+
+    /// The SHA-256 of the file, in lower-case hexadecimal digits; read from the file the first time.
+    pub fn sha256(&self) -> &str {
+        self.0.sha256.get_or_init(|| hex(&Sha256::digest(&self.0.bytes)))
+    }
+
+    /// Takes a digest that is known already, so that the file need not be read for it.
+    pub(super) fn set_sha256(&self, digest: String) {
+        self.0.sha256.get_or_init(|| digest);
+    }
+
+    fn info(&self, name: &str) -> Result<&TensorInfo> {
+        let missing = || Error::Msg(format!("{} has no tensor `{name}`", self.0.origin));
+        self.0.header.info(name).ok_or_else(missing)
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The one place where files are mapped.
+#[allow(unsafe_code)]
+fn map_file(file: &File) -> std::io::Result<memmap2::Mmap> {
+    // SAFETY: the map is read-only and private to this process. What it needs is that nobody changes the file
+    // while it is mapped. Checkpoints are written once, by rename, and not edited in place; should somebody
+    // truncate one under us, the system ends the process (SIGBUS), and no memory of ours is touched. Every value
+    // read from it is taken as plain bytes, for which any content is valid, at offsets checked against its length.
+    unsafe { memmap2::Mmap::map(file) }
+}
+
+impl SimpleBackend for Weights {
+    fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let found = &self.info(name)?.shape;
+        if found != shape.dims() {
+            let origin = &self.0.origin;
+            return Err(Error::Msg(format!(
+                "{origin}: tensor `{name}` has shape {found:?}, and the config asks for {:?}; \
+                 config and weights are of different models",
+                shape.dims()
+            )));
+        }
+        self.get_unchecked(name, dtype, device)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        let info = self.info(name)?;
+        let stored = DType::try_from(info.dtype).ok().filter(|d| d.is_float()).ok_or_else(|| {
+            Error::Msg(format!("{}: tensor `{name}` is of type {:?}", self.0.origin, info.dtype))
+        })?;
+        let (start, end) = info.data_offsets;
+        let bytes = &self.0.bytes[self.0.data_start + start..self.0.data_start + end];
+        Tensor::from_raw_buffer(bytes, stored, &info.shape, device)?.to_dtype(dtype)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.header.info(name).is_some()
+    }
+}

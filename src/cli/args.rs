@@ -1,0 +1,250 @@
+//! The command line: what can be said. What it means is in the files of the commands.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use candle_core::DType;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+use vae::checkpoint::Source;
+use vae::device::DeviceChoice;
+use vae::picture::Background;
+
+/// Pictures into Stable Diffusion latents, and back
+#[derive(Debug, Parser)]
+#[command(
+    name = "vae",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  vae encode img.png -o latents.safetensors
+  vae decode latents.safetensors -o out.png
+  vae roundtrip img.png --noise 0.5
+
+Exit codes: 0 done, 1 an input failed, 2 usage, 3 the model could not be had."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub words: Words,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Encode(EncodeArgs),
+    Decode(DecodeArgs),
+    Roundtrip(RoundtripArgs),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  vae completions bash > ~/.local/share/bash-completion/completions/vae"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// How much is said.
+#[derive(Debug, Args)]
+pub struct Words {
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say how long each stage took
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Print one JSON object per file on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Pictures into latents
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vae encode img.png -o latents.safetensors
+  vae encode --out-dir latents photos/*.jpg
+  vae encode --mean img.png -o mean.safetensors
+  curl -s https://example.com/img.png | vae encode - -o - > latents.safetensors
+
+In Python: safetensors.torch.load_file(\"latents.safetensors\")[\"latents\"]")]
+pub struct EncodeArgs {
+    /// Pictures: PNG, JPEG, WebP, TIFF, BMP, GIF or QOI; `-` is stdin
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub encoding: Encoding,
+    /// Precision of the stored latents
+    #[arg(long, value_name = "DTYPE", default_value = "f32")]
+    pub save_dtype: SaveDtype,
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// Latents into pictures
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vae decode latents.safetensors -o out.png
+  vae decode batch.safetensors -o out.png          (out-0.png, out-1.png, ...)
+  vae decode --out-dir pictures latents/*.safetensors
+  vae decode latents.safetensors -o out.jpg --quality 90 --original-size")]
+pub struct DecodeArgs {
+    /// Latents: safetensors files with one tensor [n,4,h,w]; `-` is stdin
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Resize each picture to the size of the file that was encoded
+    #[arg(long)]
+    pub original_size: bool,
+    /// Latents of another program have not been multiplied by the scaling factor
+    #[arg(long)]
+    pub unscaled: bool,
+    #[command(flatten)]
+    pub quality: Quality,
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// A picture into latents and back, and how well it survives
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vae roundtrip                                     (the picture that comes with the program)
+  vae roundtrip img.png -o decoded.png
+  vae roundtrip img.png --noise 0.5
+  vae roundtrip --mean --json img.png
+
+PSNR is that of the decoded picture against the preprocessed original, over 8-bit samples.")]
+pub struct RoundtripArgs {
+    /// Pictures; `-` is stdin; without one, the picture that comes with the program
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub encoding: Encoding,
+    /// Add uniform noise to the latents: latents + (rand - 0.5) * mean(|latents|) * LEVEL
+    #[arg(long, value_name = "LEVEL", value_parser = noise_level)]
+    pub noise: Option<f64>,
+    #[command(flatten)]
+    pub quality: Quality,
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Write to FILE, replacing it if it is there; `-` is stdout
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Write one file per input into DIR; what is there already is kept and skipped
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "output")]
+    pub out_dir: Option<PathBuf>,
+    /// Replace what is there already in --out-dir
+    #[arg(long, requires = "out_dir", conflicts_with = "output")]
+    pub overwrite: bool,
+}
+
+/// How pictures become latents.
+#[derive(Debug, Args)]
+pub struct Encoding {
+    /// Seed of the sample, and of the noise; each picture starts from it anew
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Take the mean of the posterior instead of a sample
+    #[arg(long)]
+    pub mean: bool,
+    /// Floor both sides of the picture to a multiple of N; the model's own step (8) at least
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub multiple: NonZeroUsize,
+    /// Lay transparent pictures on COLOR: white, black, gray, or #rrggbb
+    #[arg(long, value_name = "COLOR", default_value = "white")]
+    pub background: Background,
+}
+
+/// How pictures are written.
+#[derive(Debug, Args)]
+pub struct Quality {
+    /// Quality of JPEG files, 1 to 100
+    #[arg(long, value_name = "N", default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
+}
+
+/// Which model, and where it runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// `sd2`, a hub id (owner/name), a folder in the diffusers layout, or a .safetensors file beside its config.json
+    #[arg(long, value_name = "MODEL", default_value = "sd2")]
+    pub model: Source,
+    /// Branch, tag or commit on the hub [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<String>,
+    /// auto, cpu, cuda or cuda:N; auto is CUDA where the build and the machine have it
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Precision to compute in; auto is f16 on CUDA and f32 on the CPU, which has no other
+    #[arg(long, value_name = "DTYPE", default_value = "auto")]
+    pub dtype: ComputeDtype,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SaveDtype {
+    F32,
+    F16,
+}
+
+impl SaveDtype {
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ComputeDtype {
+    Auto,
+    F32,
+    F16,
+    Bf16,
+}
+
+impl ComputeDtype {
+    pub fn dtype(self) -> Option<DType> {
+        match self {
+            Self::Auto => None,
+            Self::F32 => Some(DType::F32),
+            Self::F16 => Some(DType::F16),
+            Self::Bf16 => Some(DType::BF16),
+        }
+    }
+}
+
+fn noise_level(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(level) if level.is_finite() && level >= 0.0 => Ok(level),
+        _ => Err("a noise level is a number from 0 on; 0.5 is half the latents' mean magnitude".into()),
+    }
+}
+
+/// Parses the command line; leaves with code 2 and advice where it is wrong.
+pub fn parse() -> Cli {
+    Cli::parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

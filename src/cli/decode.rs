@@ -1,0 +1,136 @@
+//! `vae decode`: latents into pictures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use candle_core::{Device, Tensor};
+
+use vae::latents::{Latents, Provenance};
+use vae::model::Config;
+use vae::picture::{Format, Picture};
+
+use super::args::DecodeArgs;
+use super::failure::Failure;
+use super::jobs::{self, Job, Naming};
+use super::output::Target;
+use super::report::{Record, Stages, Ui, timed};
+use super::session::Session;
+
+const NAMING: Naming =
+    Naming { alone: |stem| format!("{stem}.png"), in_folder: |stem| format!("{stem}.png") };
+
+pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
+    let jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
+    for job in &jobs {
+        format_of(&job.target, args.quality.quality)?;
+    }
+    let ui = &ui.with_bar(jobs.len());
+    let session = Session::new(&args.model, ui)?;
+    jobs::run(&jobs, ui, |job| {
+        let format = format_of(&job.target, args.quality.quality)?;
+        decode(args, job, format, &session, ui)
+    })
+}
+
+/// The picture format of a target: that of the extension; PNG on stdout.
+pub fn format_of(target: &Target, quality: u8) -> Result<Format, Failure> {
+    match target {
+        Target::Stdout => Ok(Format::Png),
+        Target::Named(path) | Target::Chosen(path) => {
+            Format::from_path(path, quality).map_err(Failure::Usage)
+        }
+    }
+}
+
+/// Decodes one file, picture by picture, so that a batch needs no more memory than one picture.
+fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &Ui) -> Result<()> {
+    let mut stages = Stages::default();
+    let latents = timed(&mut stages.preprocess_ms, || -> Result<Latents> {
+        Ok(Latents::from_safetensors(&job.input.bytes()?)?)
+    })?;
+    let count = latents.tensor.dim(0)?;
+    let targets = targets(&job.target, count)?;
+    let config = timed(&mut stages.load_ms, || session.config())?;
+    check_origin(&latents, session, ui)?;
+    let z = unscale(&latents, config, args.unscaled)?;
+    for (i, target) in targets.iter().enumerate() {
+        let mut record = Record {
+            input: job.input.name(),
+            output: Some(target.name()),
+            shape: Some(vec![1, z.dim(1)?, z.dim(2)?, z.dim(3)?]),
+            stages: std::mem::take(&mut stages), // reading is counted in the first picture of a batch
+            ..Record::default()
+        };
+        if matches!(target, Target::Chosen(path) if path.exists()) {
+            record.skipped = true;
+        } else {
+            let mut picture = decode_latents(&z.narrow(0, i, 1)?, session, &mut record.stages)?;
+            if args.original_size {
+                let size = latents.provenance.original_size;
+                let (width, height) = size.context("the file does not say the original size")?;
+                picture = picture.resize(width, height);
+            }
+            timed(&mut record.stages.write_ms, || target.write(&picture.to_file_bytes(format)?))?;
+        }
+        ui.report(&record)?;
+    }
+    Ok(())
+}
+
+/// Unscaled latents `[1, 4, h/8, w/8]` → picture.
+pub fn decode_latents(z: &Tensor, session: &Session, stages: &mut Stages) -> Result<Picture> {
+    let decoder = timed(&mut stages.load_ms, || session.decoder())?;
+    timed(&mut stages.decode_ms, || -> Result<Picture> {
+        let decoded = decoder.decode(&session.to_model(z)?)?;
+        Ok(Picture::from_tensor(&decoded.to_device(&Device::Cpu)?)?)
+    })
+}
+
+/// The latents as the VAE sampled them. The file's own word goes first, then `--unscaled`, then the model's factor.
+fn unscale(latents: &Latents, config: &Config, unscaled: bool) -> Result<Tensor> {
+    let channels = latents.tensor.dim(1)?;
+    if channels != config.latent_channels {
+        bail!("it has {channels} channels, and this model decodes {}", config.latent_channels);
+    }
+    Ok(match latents.provenance.scaling {
+        Some(scaling) if scaling.scaled => latents.tensor.affine(1.0 / scaling.factor, scaling.shift)?,
+        Some(_) => latents.tensor.clone(),
+        None if unscaled => latents.tensor.clone(),
+        None => config.unscale(&latents.tensor)?,
+    })
+}
+
+/// Says when latents are decoded by another model than made them.
+fn check_origin(latents: &Latents, session: &Session, ui: &Ui) -> Result<()> {
+    let Provenance { model: Some(model), model_sha256: Some(digest), .. } = &latents.provenance else {
+        return Ok(());
+    };
+    let checkpoint = session.checkpoint()?;
+    if digest != checkpoint.weights().sha256() {
+        let here = &checkpoint.origin().model;
+        ui.note(&format!(
+            "warning: these latents were made by other weights ({model}, SHA-256 {digest}) than those of {here} \
+             that decode them; if the picture is wrong, name the right ones with --model"
+        ));
+    }
+    Ok(())
+}
+
+/// One target for each picture of a batch: `out.png` for one, else `out-0.png`, `out-1.png` and so on, with zeros
+/// in front where there are ten or more.
+fn targets(target: &Target, count: usize) -> Result<Vec<Target>> {
+    let numbered = |path: &Path| -> Vec<PathBuf> {
+        let digits = (count - 1).to_string().len();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        (0..count).map(|i| path.with_file_name(format!("{stem}-{i:0digits$}.{extension}"))).collect()
+    };
+    Ok(match target {
+        _ if count == 1 => vec![target.clone()],
+        Target::Stdout => {
+            bail!("it is a batch of {count}, and stdout takes one picture: name a file with -o")
+        }
+        Target::Named(path) => numbered(path).into_iter().map(Target::Named).collect(),
+        Target::Chosen(path) => numbered(path).into_iter().map(Target::Chosen).collect(),
+    })
+}

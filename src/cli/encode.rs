@@ -1,0 +1,89 @@
+//! `vae encode`: pictures into latents.
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+
+use vae::latents::{Draw, Latents};
+use vae::noise::Generator;
+use vae::picture::Picture;
+
+use super::args::{EncodeArgs, Encoding};
+use super::failure::Failure;
+use super::jobs::{self, Job, Naming};
+use super::output::Target;
+use super::report::{Record, Stages, Ui, timed};
+use super::session::Session;
+
+const NAMING: Naming =
+    Naming { alone: |stem| format!("{stem}.safetensors"), in_folder: |stem| format!("{stem}.safetensors") };
+
+pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
+    let jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
+    let ui = &ui.with_bar(jobs.len());
+    let session = Session::new(&args.model, ui)?;
+    jobs::run(&jobs, ui, |job| ui.report(&encode(args, job, &session)?))
+}
+
+fn encode(args: &EncodeArgs, job: &Job, session: &Session) -> Result<Record> {
+    let mut record = Record { input: job.input.name(), output: Some(job.target.name()), ..Record::default() };
+    if matches!(&job.target, Target::Chosen(path) if path.exists()) {
+        return Ok(Record { skipped: true, ..record });
+    }
+    let stages = &mut record.stages;
+    let original = timed(&mut stages.preprocess_ms, || job.input.picture(args.encoding.background))?;
+    let picture = preprocess(&original, &args.encoding, session, stages)?;
+    let mut generator = Generator::new(args.encoding.seed);
+    let tensor = encode_picture(&picture, &args.encoding, &mut generator, session, stages)?;
+    record.shape = Some(tensor.dims().to_vec());
+
+    let mut provenance = session.provenance()?;
+    provenance.draw =
+        Some(if args.encoding.mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
+    provenance.original_size = Some((original.width(), original.height()));
+    provenance.encoded_size = Some((picture.width(), picture.height()));
+    timed(&mut stages.write_ms, || -> Result<()> {
+        let file = Latents::new(tensor, provenance)?.to_safetensors(args.save_dtype.dtype())?;
+        job.target.write(&file)
+    })?;
+    Ok(record)
+}
+
+/// The picture as the model takes it.
+pub fn preprocess(
+    original: &Picture,
+    encoding: &Encoding,
+    session: &Session,
+    stages: &mut Stages,
+) -> Result<Picture> {
+    let multiple = encoding.multiple.get();
+    let picture = timed(&mut stages.preprocess_ms, || original.preprocess(multiple))?;
+    let step = timed(&mut stages.load_ms, || session.config())?.downscale();
+    if !multiple.is_multiple_of(step) {
+        let message = format!("--multiple {multiple} is no multiple of {step}, the step of this model");
+        return Err(Failure::Usage(message).into());
+    }
+    Ok(picture)
+}
+
+/// A preprocessed picture → scaled latents `[1, 4, h/8, w/8]`, f32 on the CPU.
+pub fn encode_picture(
+    picture: &Picture,
+    encoding: &Encoding,
+    generator: &mut Generator,
+    session: &Session,
+    stages: &mut Stages,
+) -> Result<Tensor> {
+    let config = session.config()?;
+    let encoder = timed(&mut stages.load_ms, || session.encoder())?;
+    timed(&mut stages.encode_ms, || -> Result<Tensor> {
+        let x = session.to_model(&picture.to_tensor(&Device::Cpu)?)?;
+        let posterior = encoder.encode(&x)?;
+        let z = if encoding.mean {
+            posterior.mean().clone()
+        } else {
+            let noise = generator.randn_tensor(posterior.mean().dims(), &Device::Cpu)?;
+            posterior.sample(&session.to_model(&noise)?)?
+        };
+        Ok(config.scale(&z.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)?)
+    })
+}

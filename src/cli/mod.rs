@@ -1,0 +1,42 @@
+//! The command line. `args` is what can be said; each command is one file, a list of stages.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `args` | clap's structs, help texts |
+//! | `encode`, `decode`, `roundtrip` | the commands |
+//! | `jobs` | inputs → outputs: names, what may be replaced, the loop over many |
+//! | `session` | the model and the device, opened when first needed |
+//! | `output` | files that appear whole or not at all; stdout |
+//! | `report` | words on stderr, JSON on stdout, progress, timings |
+//! | `failure` | what ends a run, and its exit code |
+
+pub mod args;
+mod decode;
+mod encode;
+mod failure;
+mod jobs;
+mod output;
+mod report;
+mod roundtrip;
+mod session;
+
+use clap::CommandFactory;
+
+use args::{Cli, Command};
+use failure::Failure;
+use report::Ui;
+
+/// Runs one command.
+pub fn run(cli: &Cli) -> Result<(), Failure> {
+    let ui = Ui::new(&cli.words);
+    match &cli.command {
+        Command::Encode(args) => encode::run(args, &ui),
+        Command::Decode(args) => decode::run(args, &ui),
+        Command::Roundtrip(args) => roundtrip::run(args, &ui),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "vae", &mut script);
+            output::write_stdout(&script).map_err(Failure::Output)
+        }
+    }
+}

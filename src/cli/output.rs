@@ -1,0 +1,81 @@
+//! Results: files that appear whole or not at all, and stdout.
+
+use std::fs;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// Where one result goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// A file that the user named: it is replaced.
+    Named(PathBuf),
+    /// A file whose name this program made: what is there already is kept.
+    Chosen(PathBuf),
+}
+
+impl Target {
+    /// What people call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Stdout => "-".into(),
+            Self::Named(path) | Self::Chosen(path) => path.display().to_string(),
+        }
+    }
+
+    /// Writes all of `bytes`. A file is written beside its place and renamed into it, so that a run that is
+    /// killed leaves no half of one.
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Stdout => write_stdout(bytes),
+            Self::Named(path) => replace(path, bytes),
+            Self::Chosen(path) => create(path, bytes),
+        }
+        .with_context(|| format!("cannot write {}", self.name()))
+    }
+}
+
+/// Writes to stdout, but not binary data to a terminal.
+pub fn write_stdout(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    if stdout.is_terminal() && std::str::from_utf8(bytes).is_err() {
+        bail!("stdout is a terminal, and the result is binary: redirect it, or name a file with -o");
+    }
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader has seen enough
+        result => Ok(result?),
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    // A link is followed; a device or a pipe is written to.
+    let path = if path.is_symlink() { fs::canonicalize(path)? } else { path.to_path_buf() };
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => bail!("it is a folder"),
+        Ok(metadata) if !metadata.is_file() => Ok(fs::write(&path, bytes)?),
+        _ => {
+            write_beside(&path, bytes)?.persist(&path).map_err(|e| e.error)?;
+            Ok(())
+        }
+    }
+}
+
+fn create(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_beside(path, bytes)?.persist_noclobber(path).map_err(|e| e.error)?;
+    Ok(())
+}
+
+/// A file with `bytes` in the folder of `path`, under another name, gone again if it is not renamed.
+fn write_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".vae-").suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as for any file
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    Ok(file)
+}

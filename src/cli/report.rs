@@ -1,0 +1,179 @@
+//! What is said: words on stderr, JSON on stdout, progress on a terminal.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::args::Words;
+use super::output::write_stdout;
+
+/// Milliseconds of each stage; those that did not happen are absent.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Stages {
+    /// Finding, downloading and reading the model; only in the first file of a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_ms: Option<f64>,
+    /// Reading the input, and for pictures resizing it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocess_ms: Option<f64>,
+    /// Picture → latents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encode_ms: Option<f64>,
+    /// Latents → picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_ms: Option<f64>,
+    /// Making the output file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_ms: Option<f64>,
+}
+
+impl Stages {
+    fn words(&self) -> String {
+        [
+            ("load", self.load_ms),
+            ("preprocess", self.preprocess_ms),
+            ("encode", self.encode_ms),
+            ("decode", self.decode_ms),
+            ("write", self.write_ms),
+        ]
+        .iter()
+        .filter_map(|(stage, ms)| Some(format!("{stage} {:.0} ms", (*ms)?)))
+        .collect::<Vec<_>>()
+        .join(", ")
+    }
+}
+
+/// What became of one input: a line for people, an object for programs.
+#[derive(Debug, Default, Serialize)]
+pub struct Record {
+    /// The input as it was named.
+    pub input: String,
+    /// The file that was written; `-` is stdout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Shape of the latents, `[n, 4, h, w]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<usize>>,
+    /// dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psnr: Option<f64>,
+    /// The output was there already and was kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+    /// Why there is no output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How long each stage took.
+    pub stages: Stages,
+}
+
+/// The user's terminal.
+pub struct Ui {
+    quiet: bool,
+    verbose: bool,
+    json: bool,
+    bar: ProgressBar,
+}
+
+impl Ui {
+    pub fn new(words: &Words) -> Self {
+        Self { quiet: words.quiet, verbose: words.verbose, json: words.json, bar: ProgressBar::hidden() }
+    }
+
+    /// Whether JSON goes to stdout.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether progress may be drawn.
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet
+    }
+
+    /// The same, with a bar over `inputs` files, or a clock for a single one.
+    pub fn with_bar(&self, inputs: usize) -> Self {
+        let bar = match (self.quiet, inputs) {
+            (true, _) => ProgressBar::hidden(),
+            (_, 1) => ProgressBar::new_spinner().with_style(
+                ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a valid template"),
+            ),
+            _ => ProgressBar::new(inputs as u64).with_style(
+                ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {elapsed}, {eta} to go")
+                    .expect("a valid template"),
+            ),
+        };
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar, ..*self }
+    }
+
+    /// Says what is being worked on.
+    pub fn working_on(&self, input: &str) {
+        self.bar.set_message(input.to_string());
+    }
+
+    /// Runs `work` while nothing is drawn, for another bar or for a line.
+    pub fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
+    }
+
+    /// A line for people.
+    pub fn note(&self, message: &str) {
+        if !self.quiet {
+            self.suspend(|| eprintln!("{message}"));
+        }
+    }
+
+    /// A line that is said also under -q.
+    pub fn error(&self, message: &str) {
+        self.suspend(|| eprintln!("error: {message}"));
+    }
+
+    /// Reports what became of an input.
+    pub fn report(&self, record: &Record) -> anyhow::Result<()> {
+        match (&record.error, &record.output) {
+            (Some(error), _) => self.error(&format!("{}: {error}", record.input)),
+            (None, Some(output)) if record.skipped => {
+                self.note(&format!("{} → {output}: there already, kept", record.input))
+            }
+            (None, output) => self.note(&self.line(record, output.as_deref().unwrap_or("nothing"))),
+        }
+        if self.json {
+            let line = serde_json::to_string(record)? + "\n";
+            self.suspend(|| write_stdout(line.as_bytes()))?;
+        }
+        Ok(())
+    }
+
+    fn line(&self, record: &Record, output: &str) -> String {
+        let mut line = format!("{} → {output}", record.input);
+        if let Some(shape) = &record.shape {
+            line += &format!("  latents {shape:?}");
+        }
+        if let Some(psnr) = record.psnr {
+            line += &format!("  PSNR {psnr:.2} dB");
+        }
+        if self.verbose {
+            line += &format!("\n  {}", record.stages.words());
+        }
+        line
+    }
+
+    /// One input is done.
+    pub fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    /// All are done.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Runs a stage, and keeps how long it took.
+pub fn timed<T>(ms: &mut Option<f64>, stage: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = stage();
+    *ms = Some(ms.unwrap_or(0.0) + start.elapsed().as_secs_f64() * 1e3);
+    result
+}

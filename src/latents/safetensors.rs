@@ -1,0 +1,198 @@
+//! Latents as safetensors: one tensor `latents [n, 4, h, w]`, and metadata that Python can read too.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `format_version` | `1` |
+//! | `model`, `model_revision`, `model_sha256` | the VAE: hub id or path, commit, digest of the weights file |
+//! | `scaling_factor`, `shift_factor` | numbers |
+//! | `scaled` | `true` where `latents = (z − shift) · factor` |
+//! | `posterior` | `sample` or `mean` |
+//! | `seed` | of the sample |
+//! | `original_size`, `encoded_size` | `WIDTHxHEIGHT` of the picture file, and of what was encoded |
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+
+use super::{Draw, Latents, LatentsError, Provenance, Scaling};
+
+/// The version of the metadata that this program writes and reads.
+pub const FORMAT_VERSION: &str = "1";
+
+/// The tensor's name.
+const NAME: &str = "latents";
+
+impl Latents {
+    /// The bytes of a file with the values in `dtype`: f32, or f16 for half the size.
+    pub fn to_safetensors(&self, dtype: DType) -> Result<Vec<u8>, LatentsError> {
+        let tensor = self.tensor.to_device(&Device::Cpu)?.to_dtype(dtype)?;
+        safetensors::serialize([(NAME, &tensor)], Some(self.provenance.to_metadata()))
+            .map_err(|e| LatentsError::Format(e.to_string()))
+    }
+
+    /// Reads the bytes of a file: our own, or one of another writer that holds one tensor `[n, c, h, w]` or
+    /// `[c, h, w]` (or several, of which one is called `latents`).
+    pub fn from_safetensors(bytes: &[u8]) -> Result<Self, LatentsError> {
+        let format = |e: safetensors::SafeTensorError| LatentsError::Format(e.to_string());
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
+        let file = SafeTensors::deserialize(bytes).map_err(format)?;
+        let provenance = match header.metadata() {
+            Some(metadata) if metadata.contains_key("format_version") => Provenance::from_metadata(metadata)?,
+            _ => Provenance::default(),
+        };
+        Self::new(read_tensor(&find_latents(&file)?)?, provenance)
+    }
+}
+
+/// The tensor called `latents`, or else the only one with three or four dimensions.
+fn find_latents<'a>(file: &SafeTensors<'a>) -> Result<TensorView<'a>, LatentsError> {
+    let tensors = file.tensors();
+    let is_latents = |view: &TensorView| matches!(view.shape().len(), 3 | 4);
+    if let Some((_, view)) = tensors.iter().find(|(name, view)| name == NAME && is_latents(view)) {
+        return Ok(view.clone());
+    }
+    let mut candidates = tensors.iter().filter(|(_, view)| is_latents(view));
+    match (candidates.next(), candidates.next()) {
+        (Some((_, view)), None) => Ok(view.clone()),
+        (None, _) => Err(LatentsError::Tensor(format!("none of its {} tensors is [n,c,h,w]", tensors.len()))),
+        _ => Err(LatentsError::Tensor(format!("none of its {} tensors is called `{NAME}`", tensors.len()))),
+    }
+}
+
+/// A stored tensor → f32 `[n, c, h, w]`.
+fn read_tensor(view: &TensorView) -> Result<Tensor, LatentsError> {
+    let shape = view.shape();
+    if shape.contains(&0) {
+        return Err(LatentsError::Tensor(format!("its shape is {shape:?}")));
+    }
+    let dtype = DType::try_from(view.dtype()).ok().filter(|d| d.is_float());
+    let dtype =
+        dtype.ok_or_else(|| LatentsError::Tensor(format!("its values are of type {:?}", view.dtype())))?;
+    let tensor = Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)?.to_dtype(DType::F32)?;
+    Ok(if shape.len() == 3 { tensor.unsqueeze(0)? } else { tensor })
+}
+
+impl Provenance {
+    fn to_metadata(&self) -> HashMap<String, String> {
+        let size = |(width, height): (usize, usize)| format!("{width}x{height}");
+        let (posterior, seed) = match self.draw {
+            Some(Draw::Mean) => (Some("mean"), None),
+            Some(Draw::Sample { seed }) => (Some("sample"), Some(seed.to_string())),
+            None => (None, None),
+        };
+        [
+            ("format_version", Some(FORMAT_VERSION.to_string())),
+            ("model", self.model.clone()),
+            ("model_revision", self.model_revision.clone()),
+            ("model_sha256", self.model_sha256.clone()),
+            ("scaling_factor", self.scaling.map(|s| s.factor.to_string())),
+            ("shift_factor", self.scaling.map(|s| s.shift.to_string())),
+            ("scaled", self.scaling.map(|s| s.scaled.to_string())),
+            ("posterior", posterior.map(str::to_string)),
+            ("seed", seed),
+            ("original_size", self.original_size.map(size)),
+            ("encoded_size", self.encoded_size.map(size)),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_string(), value?)))
+        .collect()
+    }
+
+    fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, LatentsError> {
+        let text = |key: &str| metadata.get(key).cloned();
+        if text("format_version").as_deref() != Some(FORMAT_VERSION) {
+            return Err(LatentsError::Version(text("format_version").unwrap_or_default()));
+        }
+        let factor = parse(metadata, "scaling_factor", |v| v.parse().ok().filter(|f: &f64| f.is_normal()))?;
+        let shift = parse(metadata, "shift_factor", |v| v.parse().ok().filter(|f: &f64| f.is_finite()))?;
+        let scaled = parse(metadata, "scaled", |v| v.parse().ok())?;
+        let seed = parse(metadata, "seed", |v| v.parse().ok())?;
+        let draw = parse(metadata, "posterior", |v| match v {
+            "mean" => Some(Draw::Mean),
+            "sample" => seed.map(|seed| Draw::Sample { seed }),
+            _ => None,
+        })?;
+        Ok(Self {
+            model: text("model"),
+            model_revision: text("model_revision"),
+            model_sha256: text("model_sha256"),
+            scaling: factor.zip(scaled).map(|(factor, scaled)| Scaling {
+                factor,
+                shift: shift.unwrap_or(0.0),
+                scaled,
+            }),
+            draw,
+            original_size: parse(metadata, "original_size", parse_size)?,
+            encoded_size: parse(metadata, "encoded_size", parse_size)?,
+        })
+    }
+}
+
+/// The value of a key, where there is one.
+fn parse<T>(
+    metadata: &HashMap<String, String>,
+    key: &'static str,
+    parser: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, LatentsError> {
+    let Some(value) = metadata.get(key) else { return Ok(None) };
+    parser(value).map(Some).ok_or_else(|| LatentsError::Metadata { key, value: value.clone() })
+}
+
+/// `WIDTHxHEIGHT`, each 1 to 65 535 as in the picture formats.
+fn parse_size(text: &str) -> Option<(usize, usize)> {
+    let side = |s: &str| s.parse::<u16>().ok().filter(|&s| s > 0).map(usize::from);
+    let (width, height) = text.split_once('x')?;
+    Some((side(width)?, side(height)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latents() -> Latents {
+        let provenance = Provenance {
+            model: Some("owner/name".into()),
+            model_revision: None,
+            model_sha256: Some("ab".into()),
+            scaling: Some(Scaling { factor: 0.18215, shift: 0.0, scaled: true }),
+            draw: Some(Draw::Sample { seed: u64::MAX }),
+            original_size: Some((516, 484)),
+            encoded_size: Some((512, 480)),
+        };
+        let tensor = Tensor::arange(0f32, 48., &Device::Cpu).and_then(|t| t.reshape((2, 4, 2, 3)));
+        Latents { tensor: tensor.expect("48 values"), provenance }
+    }
+
+    #[test]
+    fn a_file_gives_back_what_was_written() {
+        let written = latents();
+        for dtype in [DType::F32, DType::F16] {
+            let read =
+                Latents::from_safetensors(&written.to_safetensors(dtype).expect("writes")).expect("reads");
+            assert_eq!(read.provenance, written.provenance);
+            assert_eq!(read.tensor.dims(), [2, 4, 2, 3]);
+            let values = |l: &Latents| l.tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32");
+            assert_eq!(values(&read), values(&written));
+        }
+    }
+
+    #[test]
+    fn metadata_that_cannot_be_are_refused() {
+        for (key, value) in [
+            ("format_version", "2"),
+            ("scaling_factor", "0"),
+            ("scaling_factor", "NaN"),
+            ("scaled", "yes"),
+            ("seed", "-1"),
+            ("posterior", "mode"),
+            ("original_size", "0x5"),
+            ("encoded_size", "99999x5"),
+        ] {
+            let mut metadata = latents().provenance.to_metadata();
+            metadata.insert(key.into(), value.into());
+            assert!(Provenance::from_metadata(&metadata).is_err(), "{key}: {value}");
+        }
+    }
+}

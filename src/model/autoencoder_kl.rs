@@ -1,0 +1,147 @@
+//! The two halves with the 1×1 convolutions at the latents, and the scaling of latents.
+//!
+//! A command that encodes loads only [`PictureEncoder`], one that decodes only [`LatentDecoder`].
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::decoder::Decoder;
+use super::encoder::Encoder;
+use super::layers::Conv2d;
+use super::{Config, Posterior};
+use crate::kernels::ConvForm;
+
+/// Picture → posterior: `encoder`, then `quant_conv`.
+#[derive(Debug, Clone)]
+pub struct PictureEncoder {
+    encoder: Encoder,
+    quant_conv: Option<Conv2d>,
+    config: Config,
+}
+
+impl PictureEncoder {
+    /// Reads the tensors under `encoder` and `quant_conv`.
+    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+        let moments = 2 * config.latent_channels;
+        let quant_conv = || Conv2d::new(moments, moments, ConvForm::Pointwise, vb.pp("quant_conv"));
+        Ok(Self {
+            encoder: Encoder::new(config, vb.pp("encoder"))?,
+            quant_conv: config.use_quant_conv.then(quant_conv).transpose()?,
+            config: config.clone(),
+        })
+    }
+
+    /// Pixels `[n, 3, h, w]` in −1..1 → h `[n, 8, h/8, w/8]`, the encoder's own output.
+    pub fn h(&self, x: &Tensor) -> Result<Tensor> {
+        let (_, channels, height, width) = x.dims4()?;
+        let least = self.config.downscale();
+        if channels != self.config.in_channels || height < least || width < least {
+            candle_core::bail!(
+                "the encoder takes [n, {}, h, w] with sides of at least {least}, not {:?}",
+                self.config.in_channels,
+                x.dims()
+            );
+        }
+        self.encoder.forward(x)
+    }
+
+    /// h `[n, 8, h/8, w/8]` → moments of the same shape: mean and log-variance.
+    pub fn moments(&self, h: &Tensor) -> Result<Tensor> {
+        match &self.quant_conv {
+            Some(quant_conv) => quant_conv.forward(h),
+            None => Ok(h.clone()),
+        }
+    }
+
+    /// Pixels `[n, 3, h, w]` in −1..1 → the distribution of their latents.
+    pub fn encode(&self, x: &Tensor) -> Result<Posterior> {
+        Posterior::new(&self.moments(&self.h(x)?)?)
+    }
+}
+
+/// Latents → picture: `post_quant_conv`, then `decoder`.
+#[derive(Debug, Clone)]
+pub struct LatentDecoder {
+    post_quant_conv: Option<Conv2d>,
+    decoder: Decoder,
+    config: Config,
+}
+
+impl LatentDecoder {
+    /// Reads the tensors under `post_quant_conv` and `decoder`.
+    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+        let c = config.latent_channels;
+        let post_quant_conv = || Conv2d::new(c, c, ConvForm::Pointwise, vb.pp("post_quant_conv"));
+        Ok(Self {
+            post_quant_conv: config.use_post_quant_conv.then(post_quant_conv).transpose()?,
+            decoder: Decoder::new(config, vb.pp("decoder"))?,
+            config: config.clone(),
+        })
+    }
+
+    /// Unscaled latents `[n, 4, h/8, w/8]` → z of the same shape, the decoder's own input.
+    pub fn z(&self, latents: &Tensor) -> Result<Tensor> {
+        let (_, channels, height, width) = latents.dims4()?;
+        if channels != self.config.latent_channels || height == 0 || width == 0 {
+            let c = self.config.latent_channels;
+            candle_core::bail!("the decoder takes latents [n, {c}, h, w], not {:?}", latents.dims());
+        }
+        match &self.post_quant_conv {
+            Some(post_quant_conv) => post_quant_conv.forward(latents),
+            None => Ok(latents.clone()),
+        }
+    }
+
+    /// Unscaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
+    pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.decoder.forward(&self.z(latents)?)
+    }
+}
+
+/// Both halves of one checkpoint.
+#[derive(Debug, Clone)]
+pub struct AutoencoderKl {
+    /// Picture → posterior.
+    pub encoder: PictureEncoder,
+    /// Latents → picture.
+    pub decoder: LatentDecoder,
+    config: Config,
+}
+
+impl AutoencoderKl {
+    /// Reads all tensors of the checkpoint.
+    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            encoder: PictureEncoder::new(config, vb.clone())?,
+            decoder: LatentDecoder::new(config, vb)?,
+            config: config.clone(),
+        })
+    }
+
+    /// The checkpoint's config.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Pixels `[n, 3, h, w]` in −1..1 → the distribution of their latents.
+    pub fn encode(&self, x: &Tensor) -> Result<Posterior> {
+        self.encoder.encode(x)
+    }
+
+    /// Scaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
+    pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.decoder.decode(&self.config.unscale(latents)?)
+    }
+}
+
+impl Config {
+    /// What the VAE samples → what diffusion models work on: `(z − shift) · scaling_factor`.
+    pub fn scale(&self, z: &Tensor) -> Result<Tensor> {
+        z.affine(self.scaling_factor, -self.shift_factor.unwrap_or(0.0) * self.scaling_factor)
+    }
+
+    /// The reverse of [`Config::scale`]: `latents / scaling_factor + shift`.
+    pub fn unscale(&self, latents: &Tensor) -> Result<Tensor> {
+        latents.affine(1.0 / self.scaling_factor, self.shift_factor.unwrap_or(0.0))
+    }
+}

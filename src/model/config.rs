@@ -1,0 +1,148 @@
+//! `config.json` of an `AutoencoderKL`: what the checkpoint says about its own shape.
+//!
+//! Keys that a file lacks have diffusers' defaults (`AutoencoderKL.__init__` in
+//! `diffusers/models/autoencoders/autoencoder_kl.py`).
+
+use serde::Deserialize;
+
+/// The architecture and the scaling of one VAE.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Channels of the picture.
+    pub in_channels: usize,
+    /// Channels of the decoded picture.
+    pub out_channels: usize,
+    /// Channels at each resolution, from the picture's down to the latents'.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks at each resolution of the encoder; the decoder has one more.
+    pub layers_per_block: usize,
+    /// Channels of the latents.
+    pub latent_channels: usize,
+    /// Groups of every group norm.
+    pub norm_num_groups: usize,
+    /// Latents are multiplied by this, so that their variance is about 1.
+    pub scaling_factor: f64,
+    /// Subtracted from the latents before they are scaled; SD2 has none.
+    pub shift_factor: Option<f64>,
+    /// Whether a 1×1 convolution follows the encoder.
+    pub use_quant_conv: bool,
+    /// Whether a 1×1 convolution precedes the decoder.
+    pub use_post_quant_conv: bool,
+    /// Whether the middle of encoder and decoder attends over all positions.
+    pub mid_block_add_attention: bool,
+    act_fn: String,
+    down_block_types: Vec<String>,
+    up_block_types: Vec<String>,
+    #[serde(rename = "_class_name")]
+    class_name: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            in_channels: 3,
+            out_channels: 3,
+            block_out_channels: vec![64],
+            layers_per_block: 1,
+            latent_channels: 4,
+            norm_num_groups: 32,
+            scaling_factor: 0.18215,
+            shift_factor: None,
+            use_quant_conv: true,
+            use_post_quant_conv: true,
+            mid_block_add_attention: true,
+            act_fn: "silu".into(),
+            down_block_types: Vec::new(),
+            up_block_types: Vec::new(),
+            class_name: None,
+        }
+    }
+}
+
+/// Why a `config.json` does not describe a VAE that this crate can run.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not JSON, or a key of the wrong type.
+    #[error("it is no valid config: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The config of another kind of model.
+    #[error(
+        "it describes a `{0}`, not an AutoencoderKL; \
+         point --model at the VAE's own folder (in a pipeline, the one called `vae`)"
+    )]
+    OtherModel(String),
+    /// An AutoencoderKL with a part that SD's VAE family does not have, or sizes that cannot be.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl Config {
+    /// Reads and checks the text of a `config.json`.
+    pub fn from_json(json: &str) -> Result<Self, ConfigError> {
+        let config: Self = serde_json::from_str(json)?;
+        match config.class_name.as_deref() {
+            Some("AutoencoderKL") => config.check().map(|()| config),
+            Some(other) => Err(ConfigError::OtherModel(other.to_string())),
+            None => Err(ConfigError::OtherModel("model without a `_class_name`".into())),
+        }
+    }
+
+    /// How many picture pixels one latent pixel spans along a side: 8 for SD2.
+    pub fn downscale(&self) -> usize {
+        1 << (self.block_out_channels.len() - 1)
+    }
+
+    /// Picture height and width → latents height and width; each halving rounds down.
+    pub fn latent_size(&self, height: usize, width: usize) -> (usize, usize) {
+        (height / self.downscale(), width / self.downscale())
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |message: String| Err(ConfigError::Unsupported(message));
+        let channels = &self.block_out_channels;
+        if channels.is_empty() || channels.len() > 8 {
+            return refuse(format!(
+                "`block_out_channels` has {} entries; 1 to 8 are possible",
+                channels.len()
+            ));
+        }
+        if self.norm_num_groups == 0 {
+            return refuse("`norm_num_groups` is 0".into());
+        }
+        for &c in channels {
+            if c == 0 || c > 8192 || c % self.norm_num_groups != 0 {
+                let groups = self.norm_num_groups;
+                return refuse(format!(
+                    "`block_out_channels` has {c}, which {groups} norm groups do not divide"
+                ));
+            }
+        }
+        for (key, value, most) in [
+            ("in_channels", self.in_channels, 3),
+            ("out_channels", self.out_channels, 3),
+            ("latent_channels", self.latent_channels, 256),
+            ("layers_per_block", self.layers_per_block, 16),
+        ] {
+            if value == 0 || value > most {
+                return refuse(format!("`{key}` is {value}; 1 to {most} are possible"));
+            }
+        }
+        if self.in_channels != 3 || self.out_channels != 3 {
+            return refuse("the pictures of this model are not RGB".into());
+        }
+        if !(self.scaling_factor.is_finite() && self.scaling_factor > 0.0) {
+            return refuse(format!("`scaling_factor` is {}", self.scaling_factor));
+        }
+        if self.act_fn != "silu" && self.act_fn != "swish" {
+            return refuse(format!("`act_fn` is `{}`; only silu is possible", self.act_fn));
+        }
+        let unknown = |types: &[String], known: &str| types.iter().find(|t| *t != known).cloned();
+        if let Some(other) = unknown(&self.down_block_types, "DownEncoderBlock2D")
+            .or_else(|| unknown(&self.up_block_types, "UpDecoderBlock2D"))
+        {
+            return refuse(format!("it has a block of type `{other}`, which SD's VAE does not have"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! z → picture: the rebuilding half (`Decoder` in `diffusers/models/autoencoders/vae.py`).
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::Config;
+use super::blocks::{MidBlock, Stage, UpBlock};
+use super::layers::{Conv2d, GroupNorm};
+use crate::kernels::{Activation, ConvForm};
+
+/// The rebuilding half.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    conv_in: Conv2d,
+    mid_block: MidBlock,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+impl Decoder {
+    /// Reads the tensors under `decoder`.
+    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+        let groups = config.norm_num_groups;
+        let channels: Vec<usize> = config.block_out_channels.iter().rev().copied().collect(); // [512, 512, 256, 128]
+        let (first, last) = (channels[0], channels[channels.len() - 1]);
+        let up_block = |i: usize| {
+            let stage = Stage {
+                c_in: channels[i.saturating_sub(1)],
+                c_out: channels[i],
+                layers: config.layers_per_block + 1,
+                resample: i + 1 < channels.len(),
+            };
+            UpBlock::new(groups, stage, vb.pp("up_blocks").pp(i))
+        };
+        Ok(Self {
+            conv_in: Conv2d::new(config.latent_channels, first, ConvForm::Same, vb.pp("conv_in"))?,
+            mid_block: MidBlock::new(groups, first, config.mid_block_add_attention, vb.pp("mid_block"))?,
+            up_blocks: (0..channels.len()).map(up_block).collect::<Result<_>>()?,
+            conv_norm_out: GroupNorm::new(groups, last, Activation::Silu, vb.pp("conv_norm_out"))?,
+            conv_out: Conv2d::new(last, config.out_channels, ConvForm::Same, vb.pp("conv_out"))?,
+        })
+    }
+
+    /// z `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
+    pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
+        let h = self.conv_in.forward(z)?; // [n, 512, h/8, w/8]
+        let mut h = self.mid_block.forward(&h)?; // [n, 512, h/8, w/8]
+        for block in &self.up_blocks {
+            h = block.forward(&h)?; // [n, 512, h/4, w/4], [n, 512, h/2, w/2], [n, 256, h, w], [n, 128, h, w]
+        }
+        self.conv_out.forward(&self.conv_norm_out.forward(&h)?) // [n, 3, h, w]
+    }
+}

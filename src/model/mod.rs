@@ -1,0 +1,28 @@
+//! The model: Stable Diffusion's `AutoencoderKL`, in checkpoint order, with checkpoint names.
+//!
+//! Read it in this order; each file uses only those before it:
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`config`] | `config.json` |
+//! | [`layers`] | `conv`, `norm`, `attention`: one struct for each kind of weight |
+//! | [`blocks`] | residual block, mid block, down block, up block |
+//! | [`encoder`] | picture `[n,3,h,w]` → h `[n,8,h/8,w/8]` |
+//! | [`posterior`] | moments → mean, logvar, std, sample |
+//! | [`decoder`] | z `[n,4,h/8,w/8]` → picture `[n,3,h,w]` |
+//! | [`autoencoder_kl`] | the two halves with their 1×1 convolutions, and the scaling of latents |
+//!
+//! Shapes in comments are those of SD2 for a picture of h × w. The arithmetic is behind the three
+//! doors of [`crate::kernels`].
+
+pub mod autoencoder_kl;
+pub mod blocks;
+pub mod config;
+pub mod decoder;
+pub mod encoder;
+pub mod layers;
+pub mod posterior;
+
+pub use autoencoder_kl::{AutoencoderKl, LatentDecoder, PictureEncoder};
+pub use config::{Config, ConfigError};
+pub use posterior::Posterior;

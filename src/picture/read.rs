@@ -1,0 +1,128 @@
+//! Picture file → [`Picture`].
+
+use std::io::{Cursor, Read};
+use std::path::Path;
+use std::str::FromStr;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+
+use super::{Picture, PictureError};
+
+/// Pictures of more pixels are refused before any memory is taken for them: as many as Pillow takes.
+pub const MOST_PIXELS: u64 = 178_956_970;
+
+/// A colour, 0 to 255 a channel, on which transparent pictures are laid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Background(pub [u8; 3]);
+
+impl Background {
+    /// The default.
+    pub const WHITE: Self = Self([255; 3]);
+}
+
+impl FromStr for Background {
+    type Err = String;
+
+    /// `white`, `black`, `gray`, or hexadecimal digits as on the web: `#rrggbb`, `#rgb`, the sign optional.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix('#').unwrap_or(text);
+        let hex = |s: &str| u8::from_str_radix(s, 16).ok();
+        let channel = |i: usize| match digits.len() {
+            3 => hex(&digits[i..=i]).map(|v| v * 17),
+            _ => hex(&digits[2 * i..2 * i + 2]),
+        };
+        match text {
+            "white" => return Ok(Self::WHITE),
+            "black" => return Ok(Self([0; 3])),
+            "gray" | "grey" => return Ok(Self([128; 3])),
+            _ if !digits.bytes().all(|b| b.is_ascii_hexdigit()) || !matches!(digits.len(), 3 | 6) => {}
+            _ => {
+                if let (Some(r), Some(g), Some(b)) = (channel(0), channel(1), channel(2)) {
+                    return Ok(Self([r, g, b]));
+                }
+            }
+        }
+        Err(format!("`{text}` is no colour: white, black, gray, or #rrggbb"))
+    }
+}
+
+impl Picture {
+    /// Reads a file. The format is told by its content, not by its name.
+    pub fn open(path: &Path, background: Background) -> Result<Self, PictureError> {
+        Self::from_bytes(&std::fs::read(path)?, background)
+    }
+
+    /// Reads all of `reader` as a picture file.
+    pub fn from_reader(mut reader: impl Read, background: Background) -> Result<Self, PictureError> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        Self::from_bytes(&bytes, background)
+    }
+
+    /// Reads a picture file that is in memory: turned upright as its EXIF data says, the first frame of an
+    /// animation, grey as equal R, G and B, alpha laid on `background`.
+    pub fn from_bytes(bytes: &[u8], background: Background) -> Result<Self, PictureError> {
+        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+        if reader.format().is_none() {
+            return Err(PictureError::UnknownFormat);
+        }
+        let mut limits = Limits::default();
+        limits.max_alloc = Some(MOST_PIXELS * 8); // RGBA of 16 bits
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(PictureError::Decode)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > MOST_PIXELS {
+            return Err(PictureError::TooLarge { width, height });
+        }
+        let orientation = decoder.orientation().map_err(PictureError::Decode)?;
+        let mut image = DynamicImage::from_decoder(decoder).map_err(|e| match e {
+            ImageError::Limits(_) => PictureError::TooLarge { width, height },
+            other => PictureError::Decode(other),
+        })?;
+        image.apply_orientation(orientation);
+        Ok(Self::from_image(&image, background))
+    }
+
+    fn from_image(image: &DynamicImage, Background(background): Background) -> Self {
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let color = image.color();
+        let whole = color.bytes_per_pixel() == color.channel_count(); // one byte a channel
+        let samples: Vec<f32> = if whole && !color.has_alpha() {
+            image.to_rgb8().iter().map(|&s| f32::from(s)).collect()
+        } else if whole {
+            let opaque = |[r, g, b, a]: [u8; 4]| {
+                let over = |c: u8, under: u8| {
+                    let (c, under, a) = (f32::from(c), f32::from(under), f32::from(a) / 255.0);
+                    (c * a + under * (1.0 - a)).round()
+                };
+                [over(r, background[0]), over(g, background[1]), over(b, background[2])]
+            };
+            image.to_rgba8().pixels().flat_map(|p| opaque(p.0)).collect()
+        } else {
+            let opaque = |[r, g, b, a]: [f32; 4]| {
+                let over = |c: f32, under: u8| {
+                    (c * a + f32::from(under) / 255.0 * (1.0 - a)).clamp(0.0, 1.0) * 255.0
+                };
+                [over(r, background[0]), over(g, background[1]), over(b, background[2])]
+            };
+            image.to_rgba32f().pixels().flat_map(|p| opaque(p.0)).collect()
+        };
+        Self::new(width, height, samples, whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backgrounds_are_named_or_hexadecimal() {
+        assert_eq!("white".parse(), Ok(Background([255, 255, 255])));
+        assert_eq!("#0a80ff".parse(), Ok(Background([10, 128, 255])));
+        assert_eq!("0a80ff".parse(), Ok(Background([10, 128, 255])));
+        assert_eq!("#f08".parse(), Ok(Background([255, 0, 136])));
+        for wrong in ["", "#", "#12345", "whitish", "#éé", "+1+2+3", "#12345g"] {
+            assert!(wrong.parse::<Background>().is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! [`Picture`] → picture file.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+
+use super::{Picture, PictureError};
+
+/// The formats that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Lossless.
+    Png,
+    /// Lossy, with a quality from 1 to 100.
+    Jpeg {
+        /// 1 to 100.
+        quality: u8,
+    },
+    /// Lossless WebP.
+    WebP,
+}
+
+impl Format {
+    /// The format that a file's extension asks for; the quality is for JPEG.
+    ///
+    /// # Errors
+    /// A text for people, where the extension is missing or not known.
+    pub fn from_path(path: &Path, quality: u8) -> Result<Self, String> {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        match extension.as_deref() {
+            Some("png") => Ok(Self::Png),
+            Some("jpg" | "jpeg") => Ok(Self::Jpeg { quality }),
+            Some("webp") => Ok(Self::WebP),
+            Some(other) => Err(format!("pictures are written as .png, .jpg or .webp, not .{other}")),
+            None => Err(format!("`{}` needs an extension: .png, .jpg or .webp", path.display())),
+        }
+    }
+}
+
+impl Picture {
+    /// The bytes of a picture file with 8 bits a channel.
+    pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
+        let mut file = Cursor::new(Vec::new());
+        let rgb = self.to_rgb8();
+        let (width, height) = (self.width as u32, self.height as u32);
+        match format {
+            Format::Png => {
+                PngEncoder::new(&mut file).write_image(&rgb, width, height, ExtendedColorType::Rgb8)
+            }
+            Format::Jpeg { quality } => JpegEncoder::new_with_quality(&mut file, quality).write_image(
+                &rgb,
+                width,
+                height,
+                ExtendedColorType::Rgb8,
+            ),
+            Format::WebP => {
+                WebPEncoder::new_lossless(&mut file).write_image(&rgb, width, height, ExtendedColorType::Rgb8)
+            }
+        }
+        .map_err(PictureError::Encode)?;
+        Ok(file.into_inner())
+    }
+}

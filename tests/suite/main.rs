@@ -1,0 +1,29 @@
+//! The tests, in one binary. Each file is a map entry:
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `golden` | every stage of the model against tensors from diffusers |
+//! | `stock` | the same weights in candle-transformers' AutoEncoderKL |
+//! | `pictures` | Pillow's resize; formats, orientation, alpha, 16 bits |
+//! | `random` | torch's generator |
+//! | `metrics` | scikit-image's PSNR |
+//! | `encode_decode` | the program as a process: what it writes |
+//! | `usage` | the program as a process: names, standard streams, exit codes |
+//! | `bad_input` | the program as a process: broken files by the dozen |
+//! | `checkpoints` | folders, files, old spellings, wrong tensors |
+//! | `hub` | downloads from a hub on this machine |
+//!
+//! `support` has the weights from a formula, a model folder, the process, the hub.
+//! `tests/golden/make.py` makes the golden data.
+
+mod bad_input;
+mod checkpoints;
+mod encode_decode;
+mod golden;
+mod hub;
+mod metrics;
+mod pictures;
+mod random;
+mod stock;
+mod support;
+mod usage;

@@ -1,0 +1,142 @@
+//! Picture files → pixels.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, Rgba};
+use vae::picture::{Background, Picture};
+
+use crate::support::golden::{Golden, differing};
+
+fn bytes(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    image.write_to(&mut file, format).expect("writes");
+    file.into_inner()
+}
+
+fn read(bytes: &[u8]) -> Picture {
+    Picture::from_bytes(bytes, Background::WHITE).expect("a picture")
+}
+
+/// 3 × 2, every pixel another colour.
+fn small() -> DynamicImage {
+    image::RgbImage::from_fn(3, 2, |x, y| Rgb([100 * x as u8, 200 * y as u8, 7])).into()
+}
+
+#[test]
+fn resizing_is_pillows_lanczos() {
+    let golden = Golden::open("resize.safetensors");
+    let (height, width, _) = golden.tensor("source").dims3().expect("[h, w, 3]");
+    let source = Picture::from_rgb8(width, height, &golden.bytes("source"));
+    for (width, height) in [(320, 224), (256, 248), (96, 64)] {
+        let got = source.resize(width, height).to_rgb8();
+        let (off, most) = differing(&got, &golden.bytes(&format!("resized_{width}x{height}")), 1);
+        assert!(
+            off < 1e-4,
+            "{width}×{height}: {off} of the samples are off by more than a level, {most} at most"
+        );
+    }
+}
+
+#[test]
+fn every_format_is_read() {
+    for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Tiff, ImageFormat::Bmp, ImageFormat::Qoi]
+    {
+        assert_eq!(read(&bytes(&small(), format)).to_rgb8(), small().to_rgb8().into_raw(), "{format:?}");
+    }
+    for format in [ImageFormat::Jpeg, ImageFormat::Gif] {
+        let picture = read(&bytes(&small(), format));
+        assert_eq!((picture.width(), picture.height()), (3, 2), "{format:?}");
+    }
+}
+
+#[test]
+fn grey_becomes_rgb() {
+    let grey =
+        DynamicImage::from(image::GrayImage::from_fn(3, 2, |x, y| image::Luma([(40 * x + 90 * y) as u8])));
+    let picture = read(&bytes(&grey, ImageFormat::Png));
+    assert_eq!(picture.to_rgb8(), grey.to_rgb8().into_raw());
+}
+
+#[test]
+fn transparency_is_laid_on_the_background() {
+    let image = image::RgbaImage::from_fn(3, 1, |x, _| Rgba([200, 100, 0, [0, 128, 255][x as usize]]));
+    let png = bytes(&image.into(), ImageFormat::Png);
+    assert_eq!(read(&png).to_rgb8(), [255, 255, 255, 227, 177, 127, 200, 100, 0]);
+    let black = Picture::from_bytes(&png, Background([0; 3])).expect("a picture");
+    assert_eq!(black.to_rgb8(), [0, 0, 0, 100, 50, 0, 200, 100, 0]);
+}
+
+#[test]
+fn sixteen_bits_keep_their_fractions() {
+    let image = image::ImageBuffer::from_fn(2, 1, |x, _| Rgb([1000 + 64 * x as u16, 65535, 0]));
+    let picture = read(&bytes(&DynamicImage::ImageRgb16(image), ImageFormat::Png));
+    let wanted = [1000.0 / 257.0, 255.0, 0.0, 1064.0 / 257.0, 255.0, 0.0];
+    for (got, wanted) in picture.samples().iter().zip(wanted) {
+        assert!((got - wanted).abs() < 1e-4, "{got} is not {wanted}");
+    }
+}
+
+#[test]
+fn exif_orientation_is_applied() {
+    // JPEG quality 100 on flat quarters: which corner is red, green, blue, white?
+    let corners = image::RgbImage::from_fn(32, 16, |x, y| match (x < 16, y < 8) {
+        (true, true) => Rgb([255, 0, 0]),
+        (false, true) => Rgb([0, 255, 0]),
+        (true, false) => Rgb([0, 0, 255]),
+        (false, false) => Rgb([255, 255, 255]),
+    });
+    for (orientation, size, top_left) in [
+        (1, (32, 16), [255, 0, 0]),
+        (3, (32, 16), [255, 255, 255]),
+        (6, (16, 32), [0, 0, 255]),
+        (8, (16, 32), [0, 255, 0]),
+    ] {
+        let mut file = Vec::new();
+        let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 100);
+        encoder.set_exif_metadata(exif(orientation)).expect("EXIF is possible in JPEG");
+        encoder.write_image(&corners, 32, 16, image::ExtendedColorType::Rgb8).expect("writes");
+        let picture = read(&file);
+        assert_eq!((picture.width(), picture.height()), size, "orientation {orientation}");
+        let got = &picture.to_rgb8()[..3];
+        assert!(
+            got.iter().zip(top_left).all(|(&g, w)| g.abs_diff(w) < 8),
+            "orientation {orientation}: {got:?}"
+        );
+    }
+}
+
+/// EXIF data with the orientation and nothing else: a TIFF header, one entry, no next directory.
+fn exif(orientation: u8) -> Vec<u8> {
+    [b"II*\0\x08\0\0\0", &b"\x01\0\x12\x01\x03\0\x01\0\0\0"[..], &[orientation, 0, 0, 0], &[0; 4]].concat()
+}
+
+#[test]
+fn a_gif_gives_its_first_frame() {
+    let frame =
+        |level: u8| image::Frame::new(image::RgbaImage::from_pixel(4, 3, Rgba([level, level, level, 255])));
+    let mut file = Vec::new();
+    image::codecs::gif::GifEncoder::new(&mut file).encode_frames([frame(255), frame(0)]).expect("writes");
+    assert_eq!(read(&file).to_rgb8(), [255; 4 * 3 * 3]);
+}
+
+#[test]
+fn preprocessing_floors_both_sides() {
+    let picture = Picture::from_rgb8(100, 75, &[128; 100 * 75 * 3]);
+    let size = |multiple| {
+        let picture = picture.preprocess(multiple).expect("large enough");
+        (picture.width(), picture.height())
+    };
+    assert_eq!([size(32), size(8), size(1)], [(96, 64), (96, 72), (100, 75)]);
+    assert!(picture.preprocess(80).is_err());
+}
+
+#[test]
+fn pixels_go_to_the_model_and_back_unchanged() {
+    let picture = read(&bytes(&small(), ImageFormat::Png));
+    let tensor = picture.to_tensor(&candle_core::Device::Cpu).expect("a tensor");
+    assert_eq!(tensor.dims(), [1, 3, 2, 3]);
+    let values = tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32");
+    assert_eq!(values[0], -1.0, "red of the first pixel");
+    assert_eq!(values[6 + 3], 2.0 * (200.0 / 255.0) - 1.0, "green of the second row");
+    assert_eq!(Picture::from_tensor(&tensor).expect("a picture"), picture);
+}

@@ -1,0 +1,7 @@
+//! What the tests share.
+
+pub mod formula;
+pub mod golden;
+pub mod hub_server;
+pub mod model_folder;
+pub mod process;

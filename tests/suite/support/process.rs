@@ -1,0 +1,94 @@
+//! The program as a process.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use super::model_folder::Folder;
+
+/// What a run left: exit code, stdout, stderr.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub words: String,
+}
+
+impl Run {
+    fn new(output: Output) -> Self {
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!words.contains("panicked"), "{words}");
+        Self { code: output.status.code().unwrap_or(-1), stdout: output.stdout, words }
+    }
+
+    /// Fails the test unless the run ended with `code`.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.words);
+        self
+    }
+
+    /// Fails the test unless stderr has each of `texts`.
+    #[track_caller]
+    pub fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.words.contains(text), "no {text:?} in {:?}", self.words);
+        }
+        self
+    }
+
+    /// stdout, one JSON object a line.
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        let text = std::str::from_utf8(&self.stdout).expect("UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
+    }
+}
+
+/// `vae` in `folder`, cut off from the user's own settings and from every hub.
+pub fn command(folder: &Folder) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vae"));
+    command.current_dir(folder.path("")).stdin(Stdio::null());
+    for name in
+        ["HF_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "XDG_CACHE_HOME", "RUST_BACKTRACE"]
+    {
+        command.env_remove(name);
+    }
+    command.env("HF_HOME", folder.path("hf-home")).env("HF_HUB_OFFLINE", "1");
+    command
+}
+
+/// Runs `vae` in `folder`; `line` is split at spaces.
+pub fn vae(folder: &Folder, line: &str) -> Run {
+    Run::new(command(folder).args(line.split_whitespace()).output().expect("the program starts"))
+}
+
+/// Runs `vae` with the model in `folder`.
+pub fn vae_with_model(folder: &Folder, line: &str) -> Run {
+    vae(folder, &format!("{line} --model model"))
+}
+
+/// Runs `vae` with the model in `folder` and `input` on stdin.
+pub fn vae_with_stdin(folder: &Folder, line: &str, input: &[u8]) -> Run {
+    let mut command = command(folder);
+    command.args(line.split_whitespace()).args(["--model", "model"]).stdin(Stdio::piped());
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let written = child.stdin.take().expect("a pipe").write_all(input);
+    let output = child.wait_with_output().expect("the program ends");
+    written.expect("the program reads all of stdin");
+    Run::new(output)
+}
+
+pub fn run(mut command: Command) -> Run {
+    Run::new(command.output().expect("the program starts"))
+}
+
+/// A picture of `width` × `height` with a gradient, as PNG.
+pub fn write_png(path: &Path, width: u32, height: u32) {
+    let level = |v: u32, of: u32| (v * 255 / of.max(1)) as u8;
+    image::RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([level(x, width), level(y, height), level(x + y, width + height)])
+    })
+    .save(path)
+    .expect("a PNG");
+}

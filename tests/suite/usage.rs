@@ -1,0 +1,178 @@
+//! Names, folders, standard streams and exit codes.
+
+use crate::support::model_folder::Folder;
+use crate::support::process::{command, run, vae, vae_with_model, vae_with_stdin, write_png};
+
+fn folder_with_pictures(names: &[&str]) -> Folder {
+    let folder = Folder::with_model();
+    for name in names {
+        write_png(&folder.path(name), 64, 32);
+    }
+    folder
+}
+
+#[test]
+fn wrong_command_lines_end_with_two() {
+    let folder = folder_with_pictures(&["a.png", "b.png"]);
+    for line in [
+        "",
+        "encode",
+        "enhance a.png",
+        "encode a.png --no-such-option",
+        "encode a.png b.png -o x.safetensors",
+        "encode a.png b.png",
+        "encode a.png -o x.safetensors --out-dir d",
+        "encode a.png -o x.safetensors --overwrite",
+        "encode a.png -o nowhere/x.safetensors",
+        "encode a.png -o .",
+        "encode a.png -o - --json",
+        "encode - - --out-dir d",
+        "encode a.png -o x.safetensors --multiple 0",
+        "encode a.png -o x.safetensors --multiple 12",
+        "encode a.png -o x.safetensors --seed -1",
+        "encode a.png -o x.safetensors --background mauve-ish",
+        "encode a.png -o x.safetensors --device cuda",
+        "encode a.png -o x.safetensors --device gpu",
+        "encode a.png -o x.safetensors --dtype f8",
+        "encode a.png -o x.safetensors -q -v",
+        "decode a.png -o x.tga",
+        "decode a.png -o x",
+        "decode a.png -o x.jpg --quality 0",
+        "roundtrip a.png --noise -0.5",
+        "roundtrip a.png --noise much",
+        "completions tcsh",
+    ] {
+        vae_with_model(&folder, line).code(2).says(&["help"]);
+    }
+    vae(&folder, "encode a.png --model no/such/place").code(2).says(&["hub id"]);
+    assert_eq!(folder.files(), ["a.png".to_string(), "b.png".to_string()].into());
+}
+
+#[test]
+fn two_inputs_must_not_become_one_file() {
+    let folder = folder_with_pictures(&["a.png", "a.jpg"]);
+    vae_with_model(&folder, "encode a.png a.jpg --out-dir d").code(2).says(&["a.png", "a.jpg"]);
+}
+
+#[test]
+fn many_inputs_go_to_a_folder_and_a_second_run_resumes() {
+    let folder = folder_with_pictures(&["a.png", "b.png", "c.png"]);
+    vae_with_model(&folder, "encode a.png b.png --out-dir new/d").code(0);
+    let first = std::fs::read(folder.path("new/d/a.safetensors")).expect("a file");
+
+    let again = vae_with_model(&folder, "encode a.png b.png c.png --out-dir new/d --seed 1 --json").code(0);
+    let skipped: Vec<bool> = again.json().iter().map(|r| r["skipped"] == true).collect();
+    assert_eq!(skipped, [true, true, false]);
+    assert_eq!(std::fs::read(folder.path("new/d/a.safetensors")).expect("a file"), first);
+
+    vae_with_model(&folder, "encode a.png --out-dir new/d --seed 1 --overwrite").code(0);
+    assert_ne!(std::fs::read(folder.path("new/d/a.safetensors")).expect("a file"), first);
+}
+
+#[test]
+fn one_bad_input_does_not_stop_the_rest() {
+    let folder = folder_with_pictures(&["a.png", "c.png"]);
+    std::fs::write(folder.path("b.png"), "this is text").expect("a file");
+    let run = vae_with_model(&folder, "encode a.png b.png c.png --out-dir d --json").code(1);
+    let run = run.says(&["b.png", "1 of 3 inputs failed"]);
+    let records = run.json();
+    assert_eq!(records.len(), 3);
+    assert!(records[1]["error"].is_string() && records[1]["output"].is_null());
+    assert!(folder.path("d/a.safetensors").exists() && folder.path("d/c.safetensors").exists());
+}
+
+#[test]
+fn a_named_file_is_replaced_and_a_chosen_name_never_is() {
+    let folder = folder_with_pictures(&["a.png"]);
+    for name in ["o.png", "roundtrip.png"] {
+        std::fs::write(folder.path(name), "mine").expect("a file");
+    }
+    vae_with_model(&folder, "roundtrip a.png -o o.png").code(0);
+    assert_ne!(std::fs::read(folder.path("o.png")).expect("a file"), b"mine");
+    vae_with_model(&folder, "roundtrip a.png").code(0).says(&["roundtrip-1.png"]);
+    vae_with_model(&folder, "roundtrip a.png").code(0).says(&["roundtrip-2.png"]);
+    assert_eq!(std::fs::read(folder.path("roundtrip.png")).expect("a file"), b"mine");
+    assert!(folder.path("roundtrip-1.png").exists() && folder.path("roundtrip-2.png").exists());
+}
+
+#[test]
+fn without_an_input_roundtrip_takes_the_sample_picture() {
+    let folder = Folder::with_model();
+    let run = vae_with_model(&folder, "roundtrip --noise 0.5 --json").code(0);
+    assert_eq!(run.json()[0]["input"], "sample");
+    assert_eq!(run.json()[0]["shape"], serde_json::json!([1, 4, 64, 96]));
+    let (width, height) = image::image_dimensions(folder.path("roundtrip.png")).expect("a picture");
+    assert_eq!((width, height), (768, 512));
+}
+
+#[test]
+fn words_go_to_stderr_and_quiet_means_quiet() {
+    let folder = folder_with_pictures(&["a.png"]);
+    let run =
+        vae_with_model(&folder, "roundtrip a.png -o o.png -v").code(0).says(&["PSNR", "encode ", " ms"]);
+    assert!(run.stdout.is_empty());
+    let run = vae_with_model(&folder, "roundtrip a.png -o o.png -q").code(0);
+    assert!(run.words.is_empty() && run.stdout.is_empty(), "{}", run.words);
+    let run = vae_with_model(&folder, "encode nothing.png -o o.safetensors -q").code(1);
+    assert_eq!(run.words.lines().count(), 1, "{}", run.words);
+}
+
+#[test]
+fn no_color_and_pipes_are_free_of_escape_codes() {
+    let folder = folder_with_pictures(&["a.png"]);
+    for line in ["encode --no-such-option", "--help", "roundtrip a.png -o o.png -v"] {
+        let mut command = command(&folder);
+        command.args(line.split_whitespace()).args(["--model", "model"]).env("NO_COLOR", "1");
+        let run = run(command);
+        assert!(!run.words.contains('\u{1b}') && !run.stdout.contains(&0x1b), "{line}");
+    }
+}
+
+#[test]
+fn the_cpu_says_that_it_computes_in_f32() {
+    let folder = folder_with_pictures(&["a.png"]);
+    vae_with_model(&folder, "encode a.png -o l.safetensors --dtype bf16").code(0).says(&["f32 only"]);
+    let run = vae_with_model(&folder, "encode a.png -o l.safetensors --device cpu --dtype f32").code(0);
+    assert!(!run.words.contains("f32"), "{}", run.words);
+}
+
+#[test]
+fn completions_and_help_name_the_commands() {
+    let folder = Folder::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = vae(&folder, &format!("completions {shell}")).code(0);
+        assert!(String::from_utf8_lossy(&run.stdout).contains("roundtrip"), "{shell}");
+    }
+    for command in ["encode", "decode", "roundtrip", "completions"] {
+        let help = vae(&folder, &format!("{command} --help")).code(0);
+        assert!(String::from_utf8_lossy(&help.stdout).contains("Example"), "{command}");
+    }
+    assert!(String::from_utf8_lossy(&vae(&folder, "--version").code(0).stdout).starts_with("vae "));
+}
+
+#[cfg(unix)]
+#[test]
+fn outputs_have_the_usual_permissions_and_links_are_followed() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = folder_with_pictures(&["a.png"]);
+    std::fs::write(folder.path("real.safetensors"), "old").expect("a file");
+    symlink("real.safetensors", folder.path("link.safetensors")).expect("a link");
+    vae_with_model(&folder, "encode a.png -o link.safetensors").code(0);
+    assert!(folder.path("link.safetensors").is_symlink());
+    let written = std::fs::metadata(folder.path("real.safetensors")).expect("a file");
+    let usual = std::fs::metadata(folder.path("a.png")).expect("a file");
+    assert_eq!(written.permissions().mode() & 0o777, usual.permissions().mode() & 0o777);
+    vae_with_model(&folder, "encode a.png -o /dev/null").code(0);
+    assert!(!std::fs::metadata("/dev/null").expect("a device").is_file());
+}
+
+#[test]
+fn nothing_is_left_beside_the_outputs() {
+    let folder = folder_with_pictures(&["a.png"]);
+    vae_with_model(&folder, "encode a.png -o l.safetensors").code(0);
+    vae_with_model(&folder, "decode l.safetensors").code(0).says(&["l.png"]);
+    vae_with_model(&folder, "encode a.png").code(0).says(&["a.safetensors"]);
+    vae_with_stdin(&folder, "decode - -o p.png", b"no latents").code(1);
+    let wanted = ["a.png", "l.safetensors", "l.png", "a.safetensors"];
+    assert_eq!(folder.files(), wanted.map(String::from).into());
+}
