@@ -40,6 +40,7 @@
 
 pub mod checkpoint;
 pub mod device;
+#[allow(unsafe_code)]
 pub mod kernels;
 pub mod latents;
 pub mod metrics;

@@ -217,7 +217,8 @@ impl RepoFiles<'_> {
     fn open(&self, config: PathBuf, weights: PathBuf) -> Result<Checkpoint, CheckpointError> {
         let revision = self.snapshots().map(|(_, commit)| commit);
         let digest = blob_digest(&weights);
-        let checkpoint = Checkpoint::read(config, weights, Origin { model: self.id.clone(), revision })?;
+        let checkpoint =
+            Checkpoint::read(config, weights, Origin { model: self.id.clone(), revision, note: None })?;
         if let Some(digest) = digest {
             checkpoint.weights.set_sha256(digest);
         }
@@ -338,6 +339,9 @@ impl RepoFiles<'_> {
             ApiError::RequestError(e) => match *e {
                 ureq::Error::StatusCode(404) => self.not_found(),
                 ureq::Error::StatusCode(status @ (401 | 403)) => HubError::Refused { endpoint, repo, status },
+                wrong @ (ureq::Error::Http(_) | ureq::Error::BadUri(_)) => {
+                    self.protocol(format!("{wrong}; or HF_TOKEN is no token"))
+                }
                 other => HubError::Network { endpoint, reason: other.to_string() },
             },
             ApiError::IoError(e) => match e.kind() {

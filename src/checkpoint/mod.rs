@@ -2,15 +2,18 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | [`built_in`] | the small model that is part of the program |
 //! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python shares |
 //! | [`weights`] | one safetensors file, memory-mapped, read tensor by tensor |
 
+pub mod built_in;
 pub mod hub;
 pub mod path;
 pub mod weights;
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use candle_core::{DType, Device};
@@ -24,6 +27,8 @@ use crate::model::{Config, ConfigError};
 /// Which checkpoint to open: what `--model` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
+    /// The small model that is part of the program. Its latents are its own, not Stable Diffusion's.
+    Tiny,
     /// Stable Diffusion 2's VAE, from the first of its mirrors that has it.
     Sd2,
     /// A folder or a `.safetensors` file.
@@ -33,28 +38,23 @@ pub enum Source {
 }
 
 impl FromStr for Source {
-    type Err = String;
+    type Err = Infallible;
 
-    /// What exists on disk is a path, `owner/name` is a hub id.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let path = PathBuf::from(text);
+    /// `tiny` and `sd2` are names, `owner/name` is a hub id unless it exists on disk; all else is a path.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
         let is_name = |s: &str| {
             !s.is_empty()
                 && !s.starts_with('.')
                 && s.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         };
-        if text == "sd2" {
-            return Ok(Self::Sd2);
-        }
-        if path.exists() || text.ends_with(".safetensors") {
-            return Ok(Self::Path(path));
-        }
-        match text.split_once('/') {
-            Some((owner, name)) if is_name(owner) && is_name(name) => Ok(Self::Hub(text.to_string())),
-            _ => {
-                Err(format!("`{text}` is no file or folder here, no hub id like `owner/name`, and not `sd2`"))
-            }
-        }
+        let path = PathBuf::from(text);
+        Ok(match (text, text.split_once('/')) {
+            ("tiny", _) => Self::Tiny,
+            ("sd2", _) => Self::Sd2,
+            _ if path.exists() || text.ends_with(".safetensors") => Self::Path(path),
+            (_, Some((owner, name))) if is_name(owner) && is_name(name) => Self::Hub(text.to_string()),
+            _ => Self::Path(path),
+        })
     }
 }
 
@@ -88,23 +88,23 @@ impl Precision {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// A file of the checkpoint cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A folder without the files of a VAE.
     #[error("{0}")]
     Layout(String),
     /// A `config.json` of something else.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Config {
         /// The `config.json`.
         path: PathBuf,
         /// What is wrong with it.
-        source: ConfigError,
+        reason: ConfigError,
     },
     /// A weights file that is no safetensors.
     #[error("{origin} is no valid safetensors file: {reason}; it may be cut off: fetch it again")]
@@ -126,6 +126,8 @@ pub struct Origin {
     pub model: String,
     /// The commit on the hub.
     pub revision: Option<String>,
+    /// What a person who finds such latents should know.
+    pub note: Option<&'static str>,
 }
 
 /// A checkpoint that has been found, and whose config has been read. Its tensors are read when they are asked for.
@@ -148,6 +150,7 @@ impl Checkpoint {
         hub: &Hub,
     ) -> Result<Self, CheckpointError> {
         match source {
+            Source::Tiny => built_in::open(),
             Source::Path(path) => path::open(path, precision),
             Source::Hub(id) => hub.open(&[id], revision, precision),
             Source::Sd2 => {
@@ -160,10 +163,9 @@ impl Checkpoint {
 
     fn read(config: PathBuf, weights: PathBuf, origin: Origin) -> Result<Self, CheckpointError> {
         let text = std::fs::read_to_string(&config)
-            .map_err(|source| CheckpointError::Read { path: config.clone(), source })?;
-        let parsed = Config::from_json(&text)
-            .map_err(|source| CheckpointError::Config { path: config.clone(), source })?;
-        Ok(Self { config: parsed, weights: Weights::map(&weights)?, origin, warning: None })
+            .map_err(|reason| CheckpointError::Read { path: config.clone(), reason })?;
+        let config = parse_config(&text, &config)?;
+        Ok(Self { config, weights: Weights::map(&weights)?, origin, warning: None })
     }
 
     /// What `config.json` says.
@@ -192,6 +194,11 @@ impl Checkpoint {
     }
 }
 
+/// `path` is where the text is from.
+fn parse_config(text: &str, path: &Path) -> Result<Config, CheckpointError> {
+    Config::from_json(text).map_err(|reason| CheckpointError::Config { path: path.into(), reason })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,11 +207,12 @@ mod tests {
     fn a_model_is_a_name_a_path_or_a_hub_id() {
         let parse = |text: &str| text.parse::<Source>();
         assert_eq!(parse("sd2"), Ok(Source::Sd2));
+        assert_eq!(parse("tiny"), Ok(Source::Tiny));
         assert_eq!(parse("src"), Ok(Source::Path("src".into())));
         assert_eq!(parse("no/such/file.safetensors"), Ok(Source::Path("no/such/file.safetensors".into())));
         assert_eq!(parse("stabilityai/sd-vae-ft-mse"), Ok(Source::Hub("stabilityai/sd-vae-ft-mse".into())));
-        for wrong in ["", "sd3", "a/b/c", "/no/such", "../x", "owner/", "owner/na me"] {
-            assert!(parse(wrong).is_err(), "{wrong:?}");
+        for path in ["", "sd3", "a/b/c", "/no/such", "../x", "owner/", "owner/na me"] {
+            assert_eq!(parse(path), Ok(Source::Path(path.into())));
         }
     }
 }

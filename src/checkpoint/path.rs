@@ -6,7 +6,13 @@ use super::{Checkpoint, CheckpointError, Origin, Precision};
 
 /// Opens a pipeline's folder (with `vae/` in it), a VAE's own folder, or a `.safetensors` file beside its `config.json`.
 pub fn open(path: &Path, precision: Precision) -> Result<Checkpoint, CheckpointError> {
-    let origin = Origin { model: path.display().to_string(), revision: None };
+    let origin = Origin { model: path.display().to_string(), revision: None, note: None };
+    if !path.exists() {
+        return Err(CheckpointError::Layout(format!(
+            "`{}` is no file or folder here, no hub id like `owner/name`, and neither `sd2` nor `tiny`",
+            path.display()
+        )));
+    }
     if path.is_dir() { open_folder(path, precision, origin) } else { open_file(path, origin) }
 }
 
@@ -17,7 +23,7 @@ fn open_file(path: &Path, origin: Origin) -> Result<Checkpoint, CheckpointError>
             path.display()
         )));
     }
-    std::fs::File::open(path).map_err(|source| CheckpointError::Read { path: path.into(), source })?;
+    std::fs::File::open(path).map_err(|reason| CheckpointError::Read { path: path.into(), reason })?;
     let config = path.with_file_name("config.json");
     if !config.exists() {
         return Err(CheckpointError::Layout(format!(

@@ -1,6 +1,8 @@
-//! One safetensors file, mapped into memory: a tensor is read when the model asks for it, and not before.
+//! One safetensors file, mapped into memory or part of the program: a tensor is read when the model asks for it, and
+//! not before.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -19,18 +21,43 @@ pub struct Weights(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     origin: String,
-    bytes: memmap2::Mmap,
+    bytes: Bytes,
     header: Metadata,
     data_start: usize,
     sha256: OnceLock<String>,
 }
 
+#[derive(Debug)]
+enum Bytes {
+    Mapped(memmap2::Mmap),
+    BuiltIn(&'static [u8]),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::BuiltIn(bytes) => bytes,
+        }
+    }
+}
+
 impl Weights {
     /// Maps `path` and checks its header: names, shapes and offsets fit each other and the file's size.
     pub fn map(path: &Path) -> std::result::Result<Self, CheckpointError> {
-        let read = |source| CheckpointError::Read { path: path.into(), source };
+        let read = |reason| CheckpointError::Read { path: path.into(), reason };
         let bytes = map_file(&File::open(path).map_err(read)?).map_err(read)?;
-        let origin = path.display().to_string();
+        Self::new(Bytes::Mapped(bytes), path.display().to_string())
+    }
+
+    /// The same for bytes that are part of the program; `origin` is what messages call them.
+    pub(super) fn built_in(bytes: &'static [u8], origin: &str) -> std::result::Result<Self, CheckpointError> {
+        Self::new(Bytes::BuiltIn(bytes), origin.to_string())
+    }
+
+    fn new(bytes: Bytes, origin: String) -> std::result::Result<Self, CheckpointError> {
         let (header_len, header) = SafeTensors::read_metadata(&bytes)
             .map_err(|e| CheckpointError::Weights { origin: origin.clone(), reason: e.to_string() })?;
         let data_start = header_len + size_of::<u64>();
@@ -39,7 +66,7 @@ impl Weights {
 
     /// The SHA-256 of the file, in lower-case hexadecimal digits; read from the file the first time.
     pub fn sha256(&self) -> &str {
-        self.0.sha256.get_or_init(|| hex(&Sha256::digest(&self.0.bytes)))
+        self.0.sha256.get_or_init(|| hex(&Sha256::digest(&*self.0.bytes)))
     }
 
     /// Takes a digest that is known already, so that the file need not be read for it.

@@ -113,14 +113,14 @@ pub struct DecodeArgs {
 /// A picture into latents and back, and how well it survives
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  vae roundtrip                                     (the picture that comes with the program)
+  vae roundtrip                          (the sample picture through the tiny model, both built in)
   vae roundtrip img.png -o decoded.png
   vae roundtrip img.png --noise 0.5
   vae roundtrip --mean --json img.png
 
 PSNR is that of the decoded picture against the preprocessed original, over 8-bit samples.")]
 pub struct RoundtripArgs {
-    /// Pictures; `-` is stdin; without one, the picture that comes with the program
+    /// Pictures; `-` is stdin; without one, the picture that comes with the program (and the model `tiny`)
     #[arg(value_hint = ValueHint::FilePath)]
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -128,7 +128,7 @@ pub struct RoundtripArgs {
     #[command(flatten)]
     pub encoding: Encoding,
     /// Add uniform noise to the latents: latents + (rand - 0.5) * mean(|latents|) * LEVEL
-    #[arg(long, value_name = "LEVEL", value_parser = noise_level)]
+    #[arg(long, value_name = "LEVEL", value_parser = noise_level, allow_negative_numbers = true)]
     pub noise: Option<f64>,
     #[command(flatten)]
     pub quality: Quality,
@@ -154,7 +154,7 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 pub struct Encoding {
     /// Seed of the sample, and of the noise; each picture starts from it anew
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// Take the mean of the posterior instead of a sample
     #[arg(long)]
@@ -179,9 +179,10 @@ pub struct Quality {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// `sd2`, a hub id (owner/name), a folder in the diffusers layout, or a .safetensors file beside its config.json
-    #[arg(long, value_name = "MODEL", default_value = "sd2")]
-    pub model: Source,
+    /// `sd2`, `tiny` (built in and small; its latents are not Stable Diffusion's), a hub id (owner/name), a folder in the
+    /// diffusers layout, or a .safetensors file beside its config.json [default: sd2]
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<Source>,
     /// Branch, tag or commit on the hub [default: main]
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 
+use vae::checkpoint::{Source, built_in};
 use vae::latents::{Latents, Provenance};
 use vae::model::Config;
+use vae::picture::read::MOST_PIXELS;
 use vae::picture::{Format, Picture};
 
 use super::args::DecodeArgs;
@@ -25,7 +27,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
         format_of(&job.target, args.quality.quality)?;
     }
     let ui = &ui.with_bar(jobs.len());
-    let session = Session::new(&args.model, ui)?;
+    let session = Session::new(&args.model, Source::Sd2, ui)?;
     jobs::run(&jobs, ui, |job| {
         let format = format_of(&job.target, args.quality.quality)?;
         decode(args, job, format, &session, ui)
@@ -36,7 +38,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
 pub fn format_of(target: &Target, quality: u8) -> Result<Format, Failure> {
     match target {
         Target::Stdout => Ok(Format::Png),
-        Target::Named(path) | Target::Chosen(path) => {
+        Target::Named(path) | Target::Kept(path) | Target::Fresh(path) => {
             Format::from_path(path, quality).map_err(Failure::Usage)
         }
     }
@@ -50,6 +52,9 @@ fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &
     })?;
     let count = latents.tensor.dim(0)?;
     let targets = targets(&job.target, count)?;
+    if args.model.model.is_none() && latents.provenance.model.as_deref() == Some(built_in::NAME) {
+        bail!("its latents are those of the built-in model: add --model {}", built_in::NAME);
+    }
     let config = timed(&mut stages.load_ms, || session.config())?;
     check_origin(&latents, session, ui)?;
     let z = unscale(&latents, config, args.unscaled)?;
@@ -61,7 +66,7 @@ fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &
             stages: std::mem::take(&mut stages), // reading is counted in the first picture of a batch
             ..Record::default()
         };
-        if matches!(target, Target::Chosen(path) if path.exists()) {
+        if target.is_done() {
             record.skipped = true;
         } else {
             let mut picture = decode_latents(&z.narrow(0, i, 1)?, session, &mut record.stages)?;
@@ -91,6 +96,11 @@ fn unscale(latents: &Latents, config: &Config, unscaled: bool) -> Result<Tensor>
     let channels = latents.tensor.dim(1)?;
     if channels != config.latent_channels {
         bail!("it has {channels} channels, and this model decodes {}", config.latent_channels);
+    }
+    let (_, _, height, width) = latents.tensor.dims4()?;
+    let pixels = height as u64 * width as u64 * (config.downscale() as u64).pow(2);
+    if pixels > MOST_PIXELS {
+        bail!("its pictures have {} pixels, more than the {MOST_PIXELS} that are made", pixels);
     }
     Ok(match latents.provenance.scaling {
         Some(scaling) if scaling.scaled => latents.tensor.affine(1.0 / scaling.factor, scaling.shift)?,
@@ -131,6 +141,7 @@ fn targets(target: &Target, count: usize) -> Result<Vec<Target>> {
             bail!("it is a batch of {count}, and stdout takes one picture: name a file with -o")
         }
         Target::Named(path) => numbered(path).into_iter().map(Target::Named).collect(),
-        Target::Chosen(path) => numbered(path).into_iter().map(Target::Chosen).collect(),
+        Target::Kept(path) => numbered(path).into_iter().map(Target::Kept).collect(),
+        Target::Fresh(path) => numbered(path).iter().map(|p| Target::Fresh(jobs::free_name(p))).collect(),
     })
 }

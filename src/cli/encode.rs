@@ -3,14 +3,14 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
+use vae::checkpoint::Source;
 use vae::latents::{Draw, Latents};
 use vae::noise::Generator;
-use vae::picture::Picture;
+use vae::picture::{Format, Picture};
 
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
-use super::output::Target;
 use super::report::{Record, Stages, Ui, timed};
 use super::session::Session;
 
@@ -19,14 +19,18 @@ const NAMING: Naming =
 
 pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
     let jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
+    if let Some(path) = args.output.output.as_deref().filter(|p| Format::from_path(p, 100).is_ok()) {
+        let name = path.display();
+        return Err(Failure::Usage(format!("latents are safetensors, and {name} is a picture's name")));
+    }
     let ui = &ui.with_bar(jobs.len());
-    let session = Session::new(&args.model, ui)?;
+    let session = Session::new(&args.model, Source::Sd2, ui)?;
     jobs::run(&jobs, ui, |job| ui.report(&encode(args, job, &session)?))
 }
 
 fn encode(args: &EncodeArgs, job: &Job, session: &Session) -> Result<Record> {
     let mut record = Record { input: job.input.name(), output: Some(job.target.name()), ..Record::default() };
-    if matches!(&job.target, Target::Chosen(path) if path.exists()) {
+    if job.target.is_done() {
         return Ok(Record { skipped: true, ..record });
     }
     let stages = &mut record.stages;

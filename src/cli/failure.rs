@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::output::say;
+
 /// Why a run did not do all that it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -28,7 +30,7 @@ impl Failure {
     /// Tells a person, on stderr. A single input that failed has been reported already.
     pub fn say(&self) {
         if !matches!(self, Self::Inputs { of: 1, .. }) {
-            eprintln!("error: {self}");
+            say(&format!("error: {self}"));
         }
     }
 

@@ -104,8 +104,8 @@ pub fn plan(inputs: &[PathBuf], output: &OutputArgs, naming: &Naming, ui: &Ui) -
             return Err(Failure::Usage("-o - and --json both want stdout: name a file with -o".into()));
         }
         Some(path) if path == Path::new("-") => Target::Stdout,
-        Some(path) => Target::Named(check_place(path)?),
-        None => Target::Chosen(free_name(Path::new(&(naming.alone)(&input.stem())))),
+        Some(path) => Target::Named(check_place(path, &input)?),
+        None => Target::Fresh(free_name(Path::new(&(naming.alone)(&input.stem())))),
     };
     Ok(vec![Job { input, target }])
 }
@@ -129,13 +129,14 @@ fn plan_folder(
                 path.display()
             )));
         }
-        jobs.push(Job { input, target: if overwrite { Target::Named(path) } else { Target::Chosen(path) } });
+        jobs.push(Job { input, target: if overwrite { Target::Named(path) } else { Target::Kept(path) } });
     }
     Ok(jobs)
 }
 
 /// A named output must have a folder to be in; better said before a minute of work than after it.
-fn check_place(path: &Path) -> Result<PathBuf, Failure> {
+/// And it must not be the input: a picture is not given up for its latents.
+fn check_place(path: &Path, input: &Input) -> Result<PathBuf, Failure> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
         return Err(Failure::Usage(format!("{} is a folder: use --out-dir", path.display())));
@@ -143,11 +144,17 @@ fn check_place(path: &Path) -> Result<PathBuf, Failure> {
     if !folder.is_dir() {
         return Err(Failure::Usage(format!("there is no folder {} to write into", folder.display())));
     }
+    if let (Input::File(input), Ok(place)) = (input, fs::canonicalize(path))
+        && fs::canonicalize(input).is_ok_and(|input| input == place)
+        && place.is_file()
+    {
+        return Err(Failure::Usage(format!("{} is the input: name another output", path.display())));
+    }
     Ok(path.to_path_buf())
 }
 
 /// `path`, or `name-1.ext`, `name-2.ext` and so on: the first that is not there.
-fn free_name(path: &Path) -> PathBuf {
+pub fn free_name(path: &Path) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
     let numbered = |i: usize| path.with_file_name(format!("{stem}-{i}.{extension}"));

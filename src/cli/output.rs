@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// Where one result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +13,10 @@ pub enum Target {
     Stdout,
     /// A file that the user named: it is replaced.
     Named(PathBuf),
-    /// A file whose name this program made: what is there already is kept.
-    Chosen(PathBuf),
+    /// A file in `--out-dir`: one that is there already is kept, and its input skipped.
+    Kept(PathBuf),
+    /// A file whose name this program chose because nothing else has it.
+    Fresh(PathBuf),
 }
 
 impl Target {
@@ -22,8 +24,13 @@ impl Target {
     pub fn name(&self) -> String {
         match self {
             Self::Stdout => "-".into(),
-            Self::Named(path) | Self::Chosen(path) => path.display().to_string(),
+            Self::Named(path) | Self::Kept(path) | Self::Fresh(path) => path.display().to_string(),
         }
+    }
+
+    /// Whether it is there already and is to be kept.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Kept(path) if path.exists())
     }
 
     /// Writes all of `bytes`. A file is written beside its place and renamed into it, so that a run that is
@@ -32,10 +39,22 @@ impl Target {
         match self {
             Self::Stdout => write_stdout(bytes),
             Self::Named(path) => replace(path, bytes),
-            Self::Chosen(path) => create(path, bytes),
+            Self::Kept(path) | Self::Fresh(path) => create(path, bytes),
         }
-        .with_context(|| format!("cannot write {}", self.name()))
+        .with_context(|| {
+            format!("cannot write {}", if *self == Self::Stdout { "stdout".into() } else { self.name() })
+        })
     }
+}
+
+/// Says something to a person, on stderr. Where nobody listens any more, the work goes on.
+///
+/// Control characters, which could come from a file's name or metadata, are shown as escapes.
+pub fn say(words: &str) {
+    let shown =
+        |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    let line: String = words.trim_end().chars().map(shown).collect::<String>() + "\n";
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Writes to stdout, but not binary data to a terminal.
@@ -52,12 +71,19 @@ pub fn write_stdout(bytes: &[u8]) -> Result<()> {
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     // A link is followed; a device or a pipe is written to.
-    let path = if path.is_symlink() { fs::canonicalize(path)? } else { path.to_path_buf() };
+    let path = match path.is_symlink() {
+        true => fs::canonicalize(path).context("it is a link to what is not there")?,
+        false => path.to_path_buf(),
+    };
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => bail!("it is a folder"),
         Ok(metadata) if !metadata.is_file() => Ok(fs::write(&path, bytes)?),
-        _ => {
-            write_beside(&path, bytes)?.persist(&path).map_err(|e| e.error)?;
+        old => {
+            let file = write_beside(&path, bytes)?;
+            if let Ok(old) = old {
+                file.as_file().set_permissions(old.permissions())?;
+            }
+            file.persist(&path).map_err(|e| e.error)?;
             Ok(())
         }
     }
@@ -75,7 +101,7 @@ fn write_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
     builder.prefix(".vae-").suffix(".tmp");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as for any file
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
+    let mut file = builder.tempfile_in(folder).map_err(|e| anyhow!("{}", e.kind()))?; // without the other name
+    file.as_file_mut().write_all(bytes)?;
     Ok(file)
 }

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::Words;
-use super::output::write_stdout;
+use super::output::{say, write_stdout};
 
 /// Milliseconds of each stage; those that did not happen are absent.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -120,13 +120,13 @@ impl Ui {
     /// A line for people.
     pub fn note(&self, message: &str) {
         if !self.quiet {
-            self.suspend(|| eprintln!("{message}"));
+            self.suspend(|| say(message));
         }
     }
 
     /// A line that is said also under -q.
     pub fn error(&self, message: &str) {
-        self.suspend(|| eprintln!("error: {message}"));
+        self.suspend(|| say(&format!("error: {message}")));
     }
 
     /// Reports what became of an input.
@@ -174,6 +174,7 @@ impl Ui {
 pub fn timed<T>(ms: &mut Option<f64>, stage: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = stage();
-    *ms = Some(ms.unwrap_or(0.0) + start.elapsed().as_secs_f64() * 1e3);
+    let micros = ms.unwrap_or(0.0) * 1e3 + start.elapsed().as_secs_f64() * 1e6;
+    *ms = Some(micros.round() / 1e3);
     result
 }

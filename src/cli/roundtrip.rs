@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use vae::checkpoint::Source;
 use vae::metrics::psnr;
 use vae::noise::{Generator, add_uniform_noise};
 use vae::picture::Format;
@@ -11,7 +12,6 @@ use super::decode::{decode_latents, format_of};
 use super::encode::{encode_picture, preprocess};
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
-use super::output::Target;
 use super::report::{Record, Ui, timed};
 use super::session::Session;
 
@@ -24,7 +24,11 @@ pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
         format_of(&job.target, args.quality.quality)?;
     }
     let ui = &ui.with_bar(jobs.len());
-    let session = Session::new(&args.model, ui)?;
+    let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Sd2 };
+    let session = Session::new(&args.model, default, ui)?;
+    if args.inputs.is_empty() && args.model.model.is_none() {
+        ui.note("the sample picture, through the small model that is built in; --model sd2 takes Stable Diffusion's");
+    }
     jobs::run(&jobs, ui, |job| {
         let format = format_of(&job.target, args.quality.quality)?;
         ui.report(&roundtrip(args, job, format, &session)?)
@@ -33,7 +37,7 @@ pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn roundtrip(args: &RoundtripArgs, job: &Job, format: Format, session: &Session) -> Result<Record> {
     let mut record = Record { input: job.input.name(), output: Some(job.target.name()), ..Record::default() };
-    if matches!(&job.target, Target::Chosen(path) if path.exists()) {
+    if job.target.is_done() {
         return Ok(Record { skipped: true, ..record });
     }
     let stages = &mut record.stages;

@@ -6,8 +6,9 @@ use std::cell::OnceCell;
 use anyhow::{Context, anyhow};
 use candle_core::Tensor;
 
-use vae::checkpoint::{Checkpoint, Hub, Precision};
+use vae::checkpoint::{Checkpoint, Hub, Precision, Source};
 use vae::device::Compute;
+use vae::kernels::Level;
 use vae::latents::{Provenance, Scaling};
 use vae::model::{Config, LatentDecoder, PictureEncoder};
 
@@ -16,6 +17,7 @@ use super::failure::Failure;
 use super::report::Ui;
 
 pub struct Session<'a> {
+    source: Source,
     args: &'a ModelArgs,
     ui: &'a Ui,
     compute: Compute,
@@ -25,14 +27,19 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Chooses the device.
-    pub fn new(args: &'a ModelArgs, ui: &'a Ui) -> Result<Self, Failure> {
+    /// Chooses the device. `default` is the model where the user named none.
+    pub fn new(args: &'a ModelArgs, default: Source, ui: &'a Ui) -> Result<Self, Failure> {
         let compute = Compute::choose(args.device, args.dtype.dtype()).map_err(Failure::Usage)?;
         if let Some(note) = &compute.note {
             ui.note(&format!("note: {note}"));
         }
         let (checkpoint, encoder, decoder) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Ok(Self { args, ui, compute, checkpoint, encoder, decoder })
+        Level::from_env().map_err(|e| Failure::Usage(e.to_string()))?;
+        let source = args.model.clone().unwrap_or(default);
+        if args.revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
+            return Err(Failure::Usage("--revision is for models on the hub".into()));
+        }
+        Ok(Self { source, args, ui, compute, checkpoint, encoder, decoder })
     }
 
     /// The checkpoint, opened (and downloaded) the first time.
@@ -43,7 +50,7 @@ impl<'a> Session<'a> {
             let revision = self.args.revision.as_deref();
             let checkpoint = self
                 .ui
-                .suspend(|| Checkpoint::open(&self.args.model, revision, precision, &hub))
+                .suspend(|| Checkpoint::open(&self.source, revision, precision, &hub))
                 .map_err(|e| Failure::Model(e.into()))?;
             if let Some(warning) = checkpoint.warning() {
                 self.ui.note(&format!("warning: {warning}"));
@@ -87,6 +94,7 @@ impl<'a> Session<'a> {
         Ok(Provenance {
             model: Some(checkpoint.origin().model.clone()),
             model_revision: checkpoint.origin().revision.clone(),
+            note: checkpoint.origin().note.map(str::to_string),
             model_sha256: Some(checkpoint.weights().sha256().to_string()),
             scaling: Some(Scaling {
                 factor: config.scaling_factor,

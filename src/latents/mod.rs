@@ -48,6 +48,8 @@ pub struct Provenance {
     pub original_size: Option<(usize, usize)>,
     /// Width and height that were encoded.
     pub encoded_size: Option<(usize, usize)>,
+    /// What a person should know: that they are not Stable Diffusion's, say.
+    pub note: Option<String>,
 }
 
 /// The factor of the VAE, and whether it has been applied.

@@ -9,6 +9,7 @@
 //! | `posterior` | `sample` or `mean` |
 //! | `seed` | of the sample |
 //! | `original_size`, `encoded_size` | `WIDTHxHEIGHT` of the picture file, and of what was encoded |
+//! | `note` | what a person should know |
 
 use std::collections::HashMap;
 
@@ -29,6 +30,7 @@ impl Latents {
     pub fn to_safetensors(&self, dtype: DType) -> Result<Vec<u8>, LatentsError> {
         let tensor = self.tensor.to_device(&Device::Cpu)?.to_dtype(dtype)?;
         safetensors::serialize([(NAME, &tensor)], Some(self.provenance.to_metadata()))
+            .map(sort_header)
             .map_err(|e| LatentsError::Format(e.to_string()))
     }
 
@@ -44,6 +46,22 @@ impl Latents {
         };
         Self::new(read_tensor(&find_latents(&file)?)?, provenance)
     }
+}
+
+/// Puts the keys of the header in order, so that the same latents are the same bytes: the writer's order is random.
+fn sort_header(mut file: Vec<u8>) -> Vec<u8> {
+    let (length, rest) = file.split_at_mut(size_of::<u64>());
+    let length = length.iter().rev().fold(0, |n, &byte| (n << 8) | usize::from(byte));
+    let header = &mut rest[..length];
+    // A map of serde_json is in order; the text is as long as before, or else stays as it was.
+    let sorted = serde_json::from_slice::<serde_json::Value>(header).map(|value| value.to_string());
+    if let Ok(sorted) = sorted
+        && sorted.len() <= length
+    {
+        header.fill(b' ');
+        header[..sorted.len()].copy_from_slice(sorted.as_bytes());
+    }
+    file
 }
 
 /// The tensor called `latents`, or else the only one with three or four dimensions.
@@ -94,6 +112,7 @@ impl Provenance {
             ("seed", seed),
             ("original_size", self.original_size.map(size)),
             ("encoded_size", self.encoded_size.map(size)),
+            ("note", self.note.clone()),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_string(), value?)))
@@ -126,6 +145,7 @@ impl Provenance {
             draw,
             original_size: parse(metadata, "original_size", parse_size)?,
             encoded_size: parse(metadata, "encoded_size", parse_size)?,
+            note: text("note"),
         })
     }
 }
@@ -160,6 +180,7 @@ mod tests {
             draw: Some(Draw::Sample { seed: u64::MAX }),
             original_size: Some((516, 484)),
             encoded_size: Some((512, 480)),
+            note: Some("for people".into()),
         };
         let tensor = Tensor::arange(0f32, 48., &Device::Cpu).and_then(|t| t.reshape((2, 4, 2, 3)));
         Latents { tensor: tensor.expect("48 values"), provenance }
@@ -176,6 +197,12 @@ mod tests {
             let values = |l: &Latents| l.tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32");
             assert_eq!(values(&read), values(&written));
         }
+    }
+
+    #[test]
+    fn the_same_latents_are_the_same_bytes() {
+        let bytes = || latents().to_safetensors(DType::F32).expect("writes");
+        assert!((0..8).all(|_| bytes() == bytes()));
     }
 
     #[test]

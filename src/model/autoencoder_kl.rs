@@ -2,14 +2,14 @@
 //!
 //! A command that encodes loads only [`PictureEncoder`], one that decodes only [`LatentDecoder`].
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Error, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::layers::Conv2d;
 use super::{Config, Posterior};
-use crate::kernels::ConvForm;
+use crate::kernels::{FeatureMap, Kind, Shape, Workspace};
 
 /// Picture → posterior: `encoder`, then `quant_conv`.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ impl PictureEncoder {
     /// Reads the tensors under `encoder` and `quant_conv`.
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
         let moments = 2 * config.latent_channels;
-        let quant_conv = || Conv2d::new(moments, moments, ConvForm::Pointwise, vb.pp("quant_conv"));
+        let quant_conv = || Conv2d::new(moments, moments, Kind::Point, vb.pp("quant_conv"));
         Ok(Self {
             encoder: Encoder::new(config, vb.pp("encoder"))?,
             quant_conv: config.use_quant_conv.then(quant_conv).transpose()?,
@@ -42,13 +42,13 @@ impl PictureEncoder {
                 x.dims()
             );
         }
-        self.encoder.forward(x)
+        for_each_picture(x, |x, space| self.encoder.forward(x, space))
     }
 
     /// h `[n, 8, h/8, w/8]` → moments of the same shape: mean and log-variance.
     pub fn moments(&self, h: &Tensor) -> Result<Tensor> {
         match &self.quant_conv {
-            Some(quant_conv) => quant_conv.forward(h),
+            Some(quant_conv) => for_each_picture(h, |h, space| quant_conv.replace(h, space)),
             None => Ok(h.clone()),
         }
     }
@@ -71,7 +71,7 @@ impl LatentDecoder {
     /// Reads the tensors under `post_quant_conv` and `decoder`.
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
         let c = config.latent_channels;
-        let post_quant_conv = || Conv2d::new(c, c, ConvForm::Pointwise, vb.pp("post_quant_conv"));
+        let post_quant_conv = || Conv2d::new(c, c, Kind::Point, vb.pp("post_quant_conv"));
         Ok(Self {
             post_quant_conv: config.use_post_quant_conv.then(post_quant_conv).transpose()?,
             decoder: Decoder::new(config, vb.pp("decoder"))?,
@@ -87,14 +87,14 @@ impl LatentDecoder {
             candle_core::bail!("the decoder takes latents [n, {c}, h, w], not {:?}", latents.dims());
         }
         match &self.post_quant_conv {
-            Some(post_quant_conv) => post_quant_conv.forward(latents),
+            Some(post_quant_conv) => for_each_picture(latents, |z, space| post_quant_conv.replace(z, space)),
             None => Ok(latents.clone()),
         }
     }
 
     /// Unscaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        self.decoder.forward(&self.z(latents)?)
+        for_each_picture(&self.z(latents)?, |z, space| self.decoder.forward(z, space))
     }
 }
 
@@ -132,6 +132,26 @@ impl AutoencoderKl {
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         self.decoder.decode(&self.config.unscale(latents)?)
     }
+}
+
+/// `[n, c, h, w]` → `[n, c', h', w']`, picture by picture: a batch needs no more memory than one picture.
+fn for_each_picture(
+    batch: &Tensor,
+    forward: impl Fn(FeatureMap, &mut Workspace) -> Result<FeatureMap>,
+) -> Result<Tensor> {
+    let (n, channels, height, width) = batch.dims4()?;
+    let mut space = Workspace::new().map_err(Error::wrap)?;
+    let mut results = Vec::with_capacity(n);
+    for i in 0..n {
+        let planes = batch.get(i)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut x = space.take();
+        x.read_planes(&planes, Shape::new(channels, height, width));
+        let y = forward(x, &mut space)?;
+        let Shape { channels, height, width } = y.shape;
+        results.push(Tensor::from_vec(y.to_planes(), (1, channels, height, width), &Device::Cpu)?);
+        space.give(y);
+    }
+    Tensor::cat(&results, 0)
 }
 
 impl Config {

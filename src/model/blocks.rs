@@ -1,10 +1,10 @@
 //! The blocks that encoder and decoder are made of.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::layers::{Attention, Conv2d, GroupNorm};
-use crate::kernels::{Activation, ConvForm};
+use crate::kernels::{FeatureMap, Kind, Workspace};
 
 /// Two convolutions, each after a group norm and SiLU, and a shortcut around them.
 #[derive(Debug, Clone)]
@@ -19,24 +19,25 @@ pub struct ResnetBlock {
 impl ResnetBlock {
     /// `resnets.{j}`; there is a `conv_shortcut` where the number of channels changes.
     pub fn new(groups: usize, c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Self> {
-        let shortcut = || Conv2d::new(c_in, c_out, ConvForm::Pointwise, vb.pp("conv_shortcut"));
+        let shortcut = || Conv2d::new(c_in, c_out, Kind::Point, vb.pp("conv_shortcut"));
         Ok(Self {
-            norm1: GroupNorm::new(groups, c_in, Activation::Silu, vb.pp("norm1"))?,
-            conv1: Conv2d::new(c_in, c_out, ConvForm::Same, vb.pp("conv1"))?,
-            norm2: GroupNorm::new(groups, c_out, Activation::Silu, vb.pp("norm2"))?,
-            conv2: Conv2d::new(c_out, c_out, ConvForm::Same, vb.pp("conv2"))?,
+            norm1: GroupNorm::new(groups, c_in, true, vb.pp("norm1"))?,
+            conv1: Conv2d::new(c_in, c_out, Kind::Same, vb.pp("conv1"))?,
+            norm2: GroupNorm::new(groups, c_out, true, vb.pp("norm2"))?,
+            conv2: Conv2d::new(c_out, c_out, Kind::Same, vb.pp("conv2"))?,
             conv_shortcut: (c_in != c_out).then(shortcut).transpose()?,
         })
     }
 
-    /// `[n, in, h, w]` → `[n, out, h, w]`
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.conv1.forward(&self.norm1.forward(x)?)?;
-        let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
-        match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x)? + h,
-            None => x + h,
+    /// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`; `[in, h, w]` → `[out, h, w]`
+    pub fn forward(&self, mut x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+        let h = self.conv1.forward(&x, Some(&self.norm1.of(&x)?), space)?;
+        if let Some(shortcut) = &self.conv_shortcut {
+            x = shortcut.replace(x, space)?;
         }
+        self.conv2.add_to(&mut x, &h, Some(&self.norm2.of(&h)?), space)?;
+        space.give(h);
+        Ok(x)
     }
 }
 
@@ -55,13 +56,13 @@ impl MidBlock {
         Ok(Self { resnets: [resnet(0)?, resnet(1)?], attention: attention.transpose()? })
     }
 
-    /// `[n, c, h, w]` → the same shape.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut h = self.resnets[0].forward(x)?;
+    /// `[c, h, w]` → the same shape.
+    pub fn forward(&self, x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+        let mut h = self.resnets[0].forward(x, space)?;
         if let Some(attention) = &self.attention {
-            h = attention.forward(&h)?;
+            h = attention.forward(h, space)?;
         }
-        self.resnets[1].forward(&h)
+        self.resnets[1].forward(h, space)
     }
 }
 
@@ -97,17 +98,16 @@ impl Stage {
 impl DownBlock {
     /// `down_blocks.{i}`
     pub fn new(groups: usize, stage: Stage, vb: VarBuilder) -> Result<Self> {
-        let downsampler =
-            || Conv2d::new(stage.c_out, stage.c_out, ConvForm::Downsample, vb.pp("downsamplers.0.conv"));
+        let downsampler = || Conv2d::new(stage.c_out, stage.c_out, Kind::Down2, vb.pp("downsamplers.0.conv"));
         Ok(Self {
             resnets: stage.resnets(groups, &vb)?,
             downsampler: stage.resample.then(downsampler).transpose()?,
         })
     }
 
-    /// `[n, in, h, w]` → `[n, out, h/2, w/2]`, or `[n, out, h, w]` in the last block.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        chain(&self.resnets, self.downsampler.as_ref(), x)
+    /// `[in, h, w]` → `[out, h/2, w/2]`, or `[out, h, w]` in the last block.
+    pub fn forward(&self, x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+        chain(&self.resnets, self.downsampler.as_ref(), x, space)
     }
 }
 
@@ -121,27 +121,31 @@ pub struct UpBlock {
 impl UpBlock {
     /// `up_blocks.{i}`
     pub fn new(groups: usize, stage: Stage, vb: VarBuilder) -> Result<Self> {
-        let upsampler =
-            || Conv2d::new(stage.c_out, stage.c_out, ConvForm::Upsample, vb.pp("upsamplers.0.conv"));
+        let upsampler = || Conv2d::new(stage.c_out, stage.c_out, Kind::Up2, vb.pp("upsamplers.0.conv"));
         Ok(Self {
             resnets: stage.resnets(groups, &vb)?,
             upsampler: stage.resample.then(upsampler).transpose()?,
         })
     }
 
-    /// `[n, in, h, w]` → `[n, out, 2h, 2w]`, or `[n, out, h, w]` in the last block.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        chain(&self.resnets, self.upsampler.as_ref(), x)
+    /// `[in, h, w]` → `[out, 2h, 2w]`, or `[out, h, w]` in the last block.
+    pub fn forward(&self, x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+        chain(&self.resnets, self.upsampler.as_ref(), x, space)
     }
 }
 
-fn chain(resnets: &[ResnetBlock], resampler: Option<&Conv2d>, x: &Tensor) -> Result<Tensor> {
-    let mut h = x.clone();
+fn chain(
+    resnets: &[ResnetBlock],
+    resampler: Option<&Conv2d>,
+    x: FeatureMap,
+    space: &mut Workspace,
+) -> Result<FeatureMap> {
+    let mut h = x;
     for resnet in resnets {
-        h = resnet.forward(&h)?;
+        h = resnet.forward(h, space)?;
     }
     match resampler {
-        Some(resampler) => resampler.forward(&h),
+        Some(resampler) => resampler.replace(h, space),
         None => Ok(h),
     }
 }

@@ -65,7 +65,7 @@ impl Default for Config {
 pub enum ConfigError {
     /// Not JSON, or a key of the wrong type.
     #[error("it is no valid config: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// The config of another kind of model.
     #[error(
         "it describes a `{0}`, not an AutoencoderKL; \
@@ -80,7 +80,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks the text of a `config.json`.
     pub fn from_json(json: &str) -> Result<Self, ConfigError> {
-        let config: Self = serde_json::from_str(json)?;
+        let config: Self = serde_json::from_str(json).map_err(ConfigError::Json)?;
         match config.class_name.as_deref() {
             Some("AutoencoderKL") => config.check().map(|()| config),
             Some(other) => Err(ConfigError::OtherModel(other.to_string())),

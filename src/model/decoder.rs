@@ -1,12 +1,12 @@
 //! z → picture: the rebuilding half (`Decoder` in `diffusers/models/autoencoders/vae.py`).
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::Config;
 use super::blocks::{MidBlock, Stage, UpBlock};
 use super::layers::{Conv2d, GroupNorm};
-use crate::kernels::{Activation, ConvForm};
+use crate::kernels::{FeatureMap, Kind, Workspace};
 
 /// The rebuilding half.
 #[derive(Debug, Clone)]
@@ -34,21 +34,21 @@ impl Decoder {
             UpBlock::new(groups, stage, vb.pp("up_blocks").pp(i))
         };
         Ok(Self {
-            conv_in: Conv2d::new(config.latent_channels, first, ConvForm::Same, vb.pp("conv_in"))?,
+            conv_in: Conv2d::new(config.latent_channels, first, Kind::Same, vb.pp("conv_in"))?,
             mid_block: MidBlock::new(groups, first, config.mid_block_add_attention, vb.pp("mid_block"))?,
             up_blocks: (0..channels.len()).map(up_block).collect::<Result<_>>()?,
-            conv_norm_out: GroupNorm::new(groups, last, Activation::Silu, vb.pp("conv_norm_out"))?,
-            conv_out: Conv2d::new(last, config.out_channels, ConvForm::Same, vb.pp("conv_out"))?,
+            conv_norm_out: GroupNorm::new(groups, last, true, vb.pp("conv_norm_out"))?,
+            conv_out: Conv2d::new(last, config.out_channels, Kind::Same, vb.pp("conv_out"))?,
         })
     }
 
-    /// z `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
-    pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
-        let h = self.conv_in.forward(z)?; // [n, 512, h/8, w/8]
-        let mut h = self.mid_block.forward(&h)?; // [n, 512, h/8, w/8]
+    /// z `[4, h/8, w/8]` → pixels `[3, h, w]`, about −1..1 (not clamped).
+    pub fn forward(&self, z: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+        let h = self.conv_in.replace(z, space)?; // [512, h/8, w/8]
+        let mut h = self.mid_block.forward(h, space)?; // [512, h/8, w/8]
         for block in &self.up_blocks {
-            h = block.forward(&h)?; // [n, 512, h/4, w/4], [n, 512, h/2, w/2], [n, 256, h, w], [n, 128, h, w]
+            h = block.forward(h, space)?; // [512, h/4, w/4], [512, h/2, w/2], [256, h, w], [128, h, w]
         }
-        self.conv_out.forward(&self.conv_norm_out.forward(&h)?) // [n, 3, h, w]
+        self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h)?), space) // [3, h, w]
     }
 }

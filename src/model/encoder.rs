@@ -1,12 +1,12 @@
 //! Picture → h: the compressing half (`Encoder` in `diffusers/models/autoencoders/vae.py`).
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::Config;
 use super::blocks::{DownBlock, MidBlock, Stage};
 use super::layers::{Conv2d, GroupNorm};
-use crate::kernels::{Activation, ConvForm};
+use crate::kernels::{FeatureMap, Kind, Workspace};
 
 /// The compressing half.
 #[derive(Debug, Clone)]
@@ -35,21 +35,21 @@ impl Encoder {
         };
         let moments = 2 * config.latent_channels;
         Ok(Self {
-            conv_in: Conv2d::new(config.in_channels, first, ConvForm::Same, vb.pp("conv_in"))?,
+            conv_in: Conv2d::new(config.in_channels, first, Kind::Same, vb.pp("conv_in"))?,
             down_blocks: (0..channels.len()).map(down_block).collect::<Result<_>>()?,
             mid_block: MidBlock::new(groups, last, config.mid_block_add_attention, vb.pp("mid_block"))?,
-            conv_norm_out: GroupNorm::new(groups, last, Activation::Silu, vb.pp("conv_norm_out"))?,
-            conv_out: Conv2d::new(last, moments, ConvForm::Same, vb.pp("conv_out"))?,
+            conv_norm_out: GroupNorm::new(groups, last, true, vb.pp("conv_norm_out"))?,
+            conv_out: Conv2d::new(last, moments, Kind::Same, vb.pp("conv_out"))?,
         })
     }
 
-    /// Pixels `[n, 3, h, w]` in −1..1 → h `[n, 8, h/8, w/8]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut h = self.conv_in.forward(x)?; // [n, 128, h, w]
+    /// Pixels `[3, h, w]` in −1..1 → h `[8, h/8, w/8]`.
+    pub fn forward(&self, x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+        let mut h = self.conv_in.replace(x, space)?; // [128, h, w]
         for block in &self.down_blocks {
-            h = block.forward(&h)?; // [n, 128, h/2, w/2], [n, 256, h/4, w/4], [n, 512, h/8, w/8] twice
+            h = block.forward(h, space)?; // [128, h/2, w/2], [256, h/4, w/4], [512, h/8, w/8] twice
         }
-        let h = self.mid_block.forward(&h)?; // [n, 512, h/8, w/8]
-        self.conv_out.forward(&self.conv_norm_out.forward(&h)?) // [n, 8, h/8, w/8]
+        let h = self.mid_block.forward(h, space)?; // [512, h/8, w/8]
+        self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h)?), space) // [8, h/8, w/8]
     }
 }

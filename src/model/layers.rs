@@ -1,56 +1,100 @@
 //! The layers that own weights: convolution, group norm, attention.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Error, Result};
 use candle_nn::VarBuilder;
 
-use crate::kernels::{self, Activation, ConvForm};
+use crate::kernels::{self, FeatureMap, Kind, Norm, Workspace};
 
 /// Every group norm of the VAE has this epsilon (`resnet_eps=1e-6` in `diffusers/models/autoencoders/vae.py`).
 const NORM_EPS: f64 = 1e-6;
 
-/// A convolution with bias, in one of the forms that the VAE has.
+/// A convolution with bias.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    weight: Tensor, // [out, in, k, k]
-    bias: Tensor,   // [out]
-    form: ConvForm,
+    weight: Vec<f32>, // [out, in, k, k]
+    bias: Vec<f32>,   // [out]
+    c_in: usize,
+    kind: Kind,
 }
 
 impl Conv2d {
     /// Reads `weight` and `bias` under the prefix of `vb`.
-    pub fn new(c_in: usize, c_out: usize, form: ConvForm, vb: VarBuilder) -> Result<Self> {
-        let k = form.kernel_size();
-        let weight = vb.get((c_out, c_in, k, k), "weight")?;
-        let bias = vb.get(c_out, "bias")?;
-        Ok(Self { weight, bias, form })
+    pub fn new(c_in: usize, c_out: usize, kind: Kind, vb: VarBuilder) -> Result<Self> {
+        let k = if kind == Kind::Point { 1 } else { 3 };
+        let weight = vb.get((c_out, c_in, k, k), "weight")?.flatten_all()?.to_vec1()?;
+        let bias = vb.get(c_out, "bias")?.to_vec1()?;
+        Ok(Self { weight, bias, c_in, kind })
     }
 
-    /// `[n, in, h, w]` → `[n, out, h', w']`, where the form says what h' and w' are.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        kernels::conv2d(x, &self.weight, &self.bias, self.form)
+    /// `conv(norm(x))`, with or without the norm.
+    pub fn forward(&self, x: &FeatureMap, norm: Option<&Norm>, space: &mut Workspace) -> Result<FeatureMap> {
+        let mut y = space.take();
+        let level = space.level;
+        self.prepare(norm, space)?.run(level, x, &mut y).map_err(Error::wrap)?;
+        Ok(y)
+    }
+
+    /// `y + conv(norm(x))`, in the place of y.
+    pub fn add_to(
+        &self,
+        y: &mut FeatureMap,
+        x: &FeatureMap,
+        norm: Option<&Norm>,
+        space: &mut Workspace,
+    ) -> Result<()> {
+        let level = space.level;
+        let conv = kernels::conv2d::Conv2d { add: true, ..self.prepare(norm, space)? };
+        conv.run(level, x, y).map_err(Error::wrap)
+    }
+
+    /// `conv(x)`, in the place of x where it has room.
+    pub fn replace(&self, mut x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+        if self.kind == Kind::Point && self.bias.len() <= self.c_in {
+            let level = space.level;
+            self.prepare(None, space)?.run_in_place(level, &mut x).map_err(Error::wrap)?;
+            return Ok(x);
+        }
+        let y = self.forward(&x, None, space)?;
+        space.give(x);
+        Ok(y)
+    }
+
+    /// Packs the filters; every output's sums are kept, for the group norm that may follow.
+    fn prepare<'a>(
+        &'a self,
+        norm: Option<&'a Norm>,
+        space: &'a mut Workspace,
+    ) -> Result<kernels::conv2d::Conv2d<'a>> {
+        let (c_out, c_in) = (self.bias.len(), self.c_in);
+        space.filters.pack(space.level, self.kind, &self.weight, c_out, c_in).map_err(Error::wrap)?;
+        let bias = Some(&self.bias[..]);
+        Ok(kernels::conv2d::Conv2d { filters: &space.filters, bias, norm, add: false, sums: true })
     }
 }
 
 /// Group norm over channels, with or without the SiLU that follows it nearly everywhere.
 #[derive(Debug, Clone)]
 pub struct GroupNorm {
-    weight: Tensor, // [channels]
-    bias: Tensor,   // [channels]
+    weight: Vec<f32>, // [channels]
+    bias: Vec<f32>,   // [channels]
     groups: usize,
-    activation: Activation,
+    silu: bool,
 }
 
 impl GroupNorm {
     /// Reads `weight` and `bias` under the prefix of `vb`.
-    pub fn new(groups: usize, channels: usize, activation: Activation, vb: VarBuilder) -> Result<Self> {
-        let weight = vb.get(channels, "weight")?;
-        let bias = vb.get(channels, "bias")?;
-        Ok(Self { weight, bias, groups, activation })
+    pub fn new(groups: usize, channels: usize, silu: bool, vb: VarBuilder) -> Result<Self> {
+        let weight = vb.get(channels, "weight")?.to_vec1()?;
+        let bias = vb.get(channels, "bias")?.to_vec1()?;
+        Ok(Self { weight, bias, groups, silu })
     }
 
-    /// `[n, c, h, w]` → the same shape.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        kernels::group_norm(x, &self.weight, &self.bias, (self.groups, NORM_EPS), self.activation)
+    /// The norm of x, as a scale and a shift per channel that the next convolution applies while it reads x.
+    pub fn of(&self, x: &FeatureMap) -> Result<Norm> {
+        let sums = x.sums.as_ref().ok_or_else(|| Error::Msg("a norm of a map without sums".into()))?;
+        let (weight, bias) = (&self.weight[..], &self.bias[..]);
+        let norm = kernels::group_norm::GroupNorm { weight, bias, groups: self.groups, eps: NORM_EPS };
+        Ok(norm.of(sums, x.shape, self.silu))
     }
 }
 
@@ -75,7 +119,7 @@ impl Attention {
             pointwise(channels, vb.pp(name))
         };
         Ok(Self {
-            group_norm: GroupNorm::new(groups, channels, Activation::None, vb.pp("group_norm"))?,
+            group_norm: GroupNorm::new(groups, channels, false, vb.pp("group_norm"))?,
             to_q: projection("to_q", "query")?,
             to_k: projection("to_k", "key")?,
             to_v: projection("to_v", "value")?,
@@ -83,16 +127,19 @@ impl Attention {
         })
     }
 
-    /// `[n, c, h, w]` → the same shape.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.group_norm.forward(x)?;
-        let tokens = |t: Tensor| t.flatten_from(2)?.transpose(1, 2)?.contiguous(); // [n, h·w, c]
-        let q = tokens(self.to_q.forward(&h)?)?;
-        let k = tokens(self.to_k.forward(&h)?)?;
-        let v = tokens(self.to_v.forward(&h)?)?;
-        let h = kernels::attention(&q, &k, &v)?; // [n, h·w, c]
-        let h = h.transpose(1, 2)?.contiguous()?.reshape(x.shape())?;
-        self.to_out.forward(&h)? + x
+    /// `x + to_out(attention(to_q(h), to_k(h), to_v(h)))` with h = group_norm(x); `[c, h, w]` → the same shape.
+    pub fn forward(&self, mut x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+        let norm = self.group_norm.of(&x)?;
+        let q = self.to_q.forward(&x, Some(&norm), space)?;
+        let k = self.to_k.forward(&x, Some(&norm), space)?;
+        let v = self.to_v.forward(&x, Some(&norm), space)?;
+        let mut h = space.take();
+        space.attention.run(space.level, [&q, &k, &v], &mut h).map_err(Error::wrap)?;
+        self.to_out.add_to(&mut x, &h, None, space)?;
+        for map in [q, k, v, h] {
+            space.give(map);
+        }
+        Ok(x)
     }
 }
 
@@ -100,7 +147,9 @@ impl Attention {
 fn pointwise(channels: usize, vb: VarBuilder) -> Result<Conv2d> {
     let weight = vb
         .get((channels, channels, 1, 1), "weight")
-        .or_else(|_| vb.get((channels, channels), "weight")?.reshape((channels, channels, 1, 1)))?;
-    let bias = vb.get(channels, "bias")?;
-    Ok(Conv2d { weight, bias, form: ConvForm::Pointwise })
+        .or_else(|_| vb.get((channels, channels), "weight"))?
+        .flatten_all()?
+        .to_vec1()?;
+    let bias = vb.get(channels, "bias")?.to_vec1()?;
+    Ok(Conv2d { weight, bias, c_in: channels, kind: Kind::Point })
 }

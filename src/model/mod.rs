@@ -12,8 +12,8 @@
 //! | [`decoder`] | z `[n,4,h/8,w/8]` → picture `[n,3,h,w]` |
 //! | [`autoencoder_kl`] | the two halves with their 1×1 convolutions, and the scaling of latents |
 //!
-//! Shapes in comments are those of SD2 for a picture of h × w. The arithmetic is behind the three
-//! doors of [`crate::kernels`].
+//! Shapes in comments are those of SD2 for a picture of h × w. Inside, one picture at a time goes from layer to layer
+//! as a [`FeatureMap`](crate::kernels::FeatureMap); the arithmetic is behind the doors of [`crate::kernels`].
 
 pub mod autoencoder_kl;
 pub mod blocks;

@@ -35,10 +35,24 @@ pub struct Picture {
 pub enum PictureError {
     /// The file cannot be opened or read.
     #[error("cannot read it: {0}")]
-    Read(#[from] std::io::Error),
+    Read(std::io::Error),
     /// Not a picture, or a broken one.
     #[error("it is no picture that can be read: {0}")]
     Decode(image::ImageError),
+    /// A JPEG file without an end.
+    #[error("it is a picture that was cut off: fetch it again")]
+    CutOff,
+    /// What the model gave is no picture.
+    #[error("{bad} of {all} decoded values are NaN or infinite")]
+    NotFinite {
+        /// How many.
+        bad: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// candle refuses.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
     /// A format that is not built in.
     #[error("its format is not known; PNG, JPEG, WebP, TIFF, BMP, GIF and QOI can be read")]
     UnknownFormat,
@@ -63,6 +77,12 @@ pub enum PictureError {
     /// The writer refused.
     #[error("cannot make the picture file: {0}")]
     Encode(image::ImageError),
+}
+
+impl From<std::io::Error> for PictureError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Read(error)
+    }
 }
 
 impl Picture {

@@ -4,7 +4,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::{Picture, PictureError};
 
@@ -66,6 +66,9 @@ impl Picture {
         if reader.format().is_none() {
             return Err(PictureError::UnknownFormat);
         }
+        if reader.format() == Some(ImageFormat::Jpeg) && !is_whole_jpeg(bytes) {
+            return Err(PictureError::CutOff);
+        }
         let mut limits = Limits::default();
         limits.max_alloc = Some(MOST_PIXELS * 8); // RGBA of 16 bits
         reader.limits(limits);
@@ -109,6 +112,14 @@ impl Picture {
         };
         Self::new(width, height, samples, whole)
     }
+}
+
+/// Whether the last scan of a JPEG file has an end. The decoder fills what is missing with grey, and says nothing.
+///
+/// Inside a scan 0xff is followed by 0 or by a restart marker; hence these two pairs are markers, and not data.
+fn is_whole_jpeg(bytes: &[u8]) -> bool {
+    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+    last(0xd9) > last(0xda) // end of image, start of scan
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! [`Picture`] ⇄ the tensors that the model takes and gives.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Tensor};
 
-use super::Picture;
+use super::{Picture, PictureError};
 
 impl Picture {
     /// Pixels `[1, 3, h, w]` in −1..1: `2 · (sample / 255) − 1`, in f32.
-    pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
+    pub fn to_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
         let plane = self.width * self.height;
         let mut pixels = vec![0f32; 3 * plane];
         for (i, rgb) in self.samples.chunks_exact(3).enumerate() {
@@ -22,17 +22,17 @@ impl Picture {
     ///
     /// # Errors
     /// If a value is not finite: a picture with holes would hide that something went wrong.
-    pub fn from_tensor(pixels: &Tensor) -> Result<Self> {
+    pub fn from_tensor(pixels: &Tensor) -> Result<Self, PictureError> {
         let pixels = if pixels.rank() == 4 { pixels.squeeze(0)? } else { pixels.clone() };
         let (channels, height, width) = pixels.dims3()?;
         if channels != 3 {
-            candle_core::bail!("a picture has 3 channels, not {channels}");
+            return Err(candle_core::Error::Msg(format!("a picture has 3 channels, not {channels}")).into());
         }
         let pixels =
             pixels.to_dtype(candle_core::DType::F32)?.permute((1, 2, 0))?.flatten_all()?.to_vec1::<f32>()?;
         let bad = pixels.iter().filter(|p| !p.is_finite()).count();
         if bad > 0 {
-            candle_core::bail!("{bad} of {} decoded values are NaN or infinite", pixels.len());
+            return Err(PictureError::NotFinite { bad, all: pixels.len() });
         }
         let level = |p: &f32| ((p / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even();
         Ok(Self::new(width, height, pixels.iter().map(level).collect(), true))

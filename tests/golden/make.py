@@ -5,12 +5,16 @@ Made with exactly these packages, which are checked and printed at the start:
 
 sd2.safetensors             the Stable Diffusion 2 autoencoder on a 96 x 64 picture
 small.safetensors           a small autoencoder, a batch of 3 pictures of odd sizes
+tiny.safetensors            the trained model of assets/tiny
 small_no_quant.safetensors  no 1x1 convolutions, no attention, 16 latent channels, a latent shift
 resize.safetensors          Pillow's Lanczos resize of 8-bit pictures
 random.safetensors          torch's CPU random numbers
 metrics.safetensors         PSNR and SSIM of two 8-bit pictures
 
-The autoencoders hold no trained weights: formulas.py makes every tensor from its name and shape.
+All autoencoders but tiny hold no trained weights: formulas.py makes every tensor from its name and shape.
+
+    python tests/golden/make.py --checkpoint DIR
+writes the Stable Diffusion 2 autoencoder with weights from the formula into DIR, to measure speed with.
 """
 
 import sys
@@ -33,6 +37,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from formulas import TorchCpuGenerator, formula_weights, picture
 
 HERE = Path(__file__).resolve().parent
+TINY = HERE.parent.parent / "assets" / "tiny"
 VERSIONS = {
     "torch": "2.15.0",
     "diffusers": "0.42.1",
@@ -128,9 +133,9 @@ def autoencoder(config):
     return model
 
 
-def encode_and_decode(name, config, x):
+def encode_and_decode(name, config, x, model=None):
     """Writes every stage of encoding and decoding `x`; gives the latents as torch lays them out."""
-    model = autoencoder(config)
+    model = model or autoencoder(config)
     scale, shift = config["scaling_factor"], config.get("shift_factor")
 
     def to_z_input(latents):
@@ -285,10 +290,19 @@ def make_metrics():
          **{"scikit-image": VERSIONS["scikit-image"]})
 
 
+def make_tiny():
+    model = AutoencoderKL.from_pretrained(TINY, torch_dtype=torch.float32).eval()
+    config = json.loads((TINY / "config.json").read_text())
+    encode_and_decode("tiny", config, picture(72, 104, 1), model)
+
+
 def main():
     check_versions()
     torch.set_grad_enabled(False)
     torch.set_num_threads(2)
+    if sys.argv[1:2] == ["--checkpoint"]:
+        return autoencoder(SD2).save_pretrained(sys.argv[2])
+    make_tiny()
     make_resize()
     make_metrics()
     latents = encode_and_decode("small", SMALL, picture(37, 50, 3))

@@ -56,6 +56,7 @@ fn pictures_that_were_cut_off() {
         encode_fails("cut.png", &whole[..length], &["picture"]);
     }
     for (format, name) in [
+        (image::ImageFormat::Jpeg, "cut.jpg"),
         (image::ImageFormat::WebP, "cut.webp"),
         (image::ImageFormat::Tiff, "cut.tiff"),
         (image::ImageFormat::Bmp, "cut.bmp"),

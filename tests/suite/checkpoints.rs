@@ -80,7 +80,9 @@ fn models_that_cannot_be_had_end_with_three() {
     let folder = Folder::with_model();
     std::fs::create_dir(folder.path("empty")).expect("a folder");
     encode(&folder, "empty").code(3).says(&["empty", "config.json"]);
-    encode(&folder, "missing.safetensors").code(3).says(&["missing.safetensors", "No such file"]);
+    encode(&folder, "missing.safetensors").code(3).says(&["missing.safetensors", "no file"]);
+    encode(&folder, "no/such/place").code(3).says(&["no/such/place", "hub id"]);
+    encode(&folder, "sd3").code(3).says(&["sd3", "sd2"]);
     std::fs::copy(folder.path("model").join(FILE), folder.path("alone.safetensors")).expect("copies");
     encode(&folder, "alone.safetensors").code(3).says(&["config.json beside"]);
     encode(&folder, "p.png").code(3).says(&["p.png", ".safetensors"]);
@@ -89,7 +91,9 @@ fn models_that_cannot_be_had_end_with_three() {
         let vae = folder.path(name);
         std::fs::create_dir_all(&vae).expect("a folder");
         std::fs::write(vae.join("config.json"), config).expect("a file");
-        weights.map(|bytes| std::fs::write(vae.join(FILE), bytes).expect("a file"));
+        if let Some(bytes) = weights {
+            std::fs::write(vae.join(FILE), bytes).expect("a file");
+        }
         encode(&folder, name).code(3)
     };
     broken("a", CONFIG, None).says(&["a has no diffusion_pytorch_model.safetensors"]);

@@ -1,6 +1,8 @@
 //! Every stage that the tutorial names, against tensors from diffusers (`tests/golden/make.py`).
 
-use candle_core::Result;
+use candle_core::{DType, Device, Result};
+use candle_nn::VarBuilder;
+use vae::checkpoint::built_in;
 use vae::model::{AutoencoderKl, Config, Posterior};
 use vae::noise::{Generator, add_uniform_noise};
 use vae::picture::Picture;
@@ -26,10 +28,20 @@ fn a_model_without_quant_conv_and_attention_but_with_a_shift() -> Result<()> {
     stages_agree("small_no_quant.safetensors")
 }
 
+#[test]
+fn the_built_in_model_with_its_trained_weights() -> Result<()> {
+    let checkpoint = built_in::open().expect("it is part of the program");
+    stages_agree_with("tiny.safetensors", checkpoint.var_builder(DType::F32, &Device::Cpu))
+}
+
 fn stages_agree(file: &str) -> Result<()> {
+    stages_agree_with(file, formula::var_builder())
+}
+
+fn stages_agree_with(file: &str, weights: VarBuilder) -> Result<()> {
     let golden = Golden::open(file);
     let config = Config::from_json(golden.text("config")).expect("diffusers' config is valid");
-    let vae = AutoencoderKl::new(&config, formula::var_builder())?;
+    let vae = AutoencoderKl::new(&config, weights)?;
     let agrees = |stage: &str, got: &candle_core::Tensor| {
         let error = relative_error(got, golden.tensor(stage));
         println!("{file} {stage}: relative error {error:.2e}");
@@ -59,7 +71,7 @@ fn stages_agree(file: &str) -> Result<()> {
     let wanted = golden.bytes("picture_u8");
     let mut got = Vec::new();
     for i in 0..decoded.dim(0)? {
-        got.extend(Picture::from_tensor(&decoded.get(i)?)?.to_rgb8());
+        got.extend(Picture::from_tensor(&decoded.get(i)?).expect("numbers").to_rgb8());
     }
     let (off, most) = differing(&got, &wanted, 0);
     println!("{file} picture: {:.4} % of samples differ, by {most} at most", 100.0 * off);

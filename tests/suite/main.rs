@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `golden` | every stage of the model against tensors from diffusers |
 //! | `stock` | the same weights in candle-transformers' AutoEncoderKL |
+//! | `kernels` | every kernel at every level of this machine against its definition in f64 |
 //! | `pictures` | Pillow's resize; formats, orientation, alpha, 16 bits |
 //! | `random` | torch's generator |
 //! | `metrics` | scikit-image's PSNR |
@@ -21,6 +22,7 @@ mod checkpoints;
 mod encode_decode;
 mod golden;
 mod hub;
+mod kernels;
 mod metrics;
 mod pictures;
 mod random;

@@ -41,11 +41,28 @@ fn wrong_command_lines_end_with_two() {
         "roundtrip a.png --noise -0.5",
         "roundtrip a.png --noise much",
         "completions tcsh",
+        "encode a.png -o a.png",
+        "encode a.png -o x.jpg",
+        "roundtrip a.png -o ./a.png",
+        "encode a.png -o x.safetensors --revision v1",
     ] {
         vae_with_model(&folder, line).code(2).says(&["help"]);
     }
-    vae(&folder, "encode a.png --model no/such/place").code(2).says(&["hub id"]);
     assert_eq!(folder.files(), ["a.png".to_string(), "b.png".to_string()].into());
+    let mut odd = command(&folder);
+    odd.args(["encode", "a.png", "-o", "x.safetensors", "--model", "model"]).env("VAE_CPU", "mmx");
+    run(odd).code(2).says(&["VAE_CPU=mmx", "portable"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_stderr_does_not_stop_the_work() {
+    let folder = folder_with_pictures(&["a.png", "b.png"]);
+    let mut command = command(&folder);
+    command.args("encode a.png b.png --out-dir d --model model".split(' '));
+    command.stderr(std::fs::File::create("/dev/full").expect("a device"));
+    assert!(command.status().expect("the program starts").success());
+    assert!(folder.path("d/b.safetensors").exists());
 }
 
 #[test]
@@ -106,6 +123,29 @@ fn without_an_input_roundtrip_takes_the_sample_picture() {
 }
 
 #[test]
+fn the_first_minute_needs_neither_a_model_nor_a_network() {
+    let folder = Folder::new();
+    let run = vae(&folder, "roundtrip --noise 0.5").code(0).says(&["sample", "built in", "PSNR"]);
+    assert!(run.stdout.is_empty());
+    assert_eq!(image::image_dimensions(folder.path("roundtrip.png")).expect("a picture"), (768, 512));
+    assert!(!folder.path("hf-home").exists());
+}
+
+#[test]
+fn latents_of_the_built_in_model_say_so_and_are_not_decoded_as_stable_diffusions() {
+    let folder = folder_with_pictures(&["a.png"]);
+    vae(&folder, "encode a.png -o l.safetensors --model tiny").code(0);
+    let latents = std::fs::read(folder.path("l.safetensors")).expect("a file");
+    let provenance = vae::latents::Latents::from_safetensors(&latents).expect("latents").provenance;
+    assert_eq!(provenance.model.as_deref(), Some("tiny"));
+    assert!(provenance.note.is_some_and(|note| note.contains("not Stable Diffusion latents")));
+    vae(&folder, "decode l.safetensors -o o.png").code(1).says(&["--model tiny"]);
+    vae(&folder, "decode l.safetensors -o o.png --model tiny").code(0);
+    let help = vae(&folder, "encode --help").code(0).stdout;
+    assert!(String::from_utf8_lossy(&help).contains("not Stable Diffusion's"));
+}
+
+#[test]
 fn words_go_to_stderr_and_quiet_means_quiet() {
     let folder = folder_with_pictures(&["a.png"]);
     let run =
@@ -162,6 +202,11 @@ fn outputs_have_the_usual_permissions_and_links_are_followed() {
     let written = std::fs::metadata(folder.path("real.safetensors")).expect("a file");
     let usual = std::fs::metadata(folder.path("a.png")).expect("a file");
     assert_eq!(written.permissions().mode() & 0o777, usual.permissions().mode() & 0o777);
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(folder.path("real.safetensors"), private).expect("permissions");
+    vae_with_model(&folder, "encode a.png -o real.safetensors").code(0);
+    let again = std::fs::metadata(folder.path("real.safetensors")).expect("a file");
+    assert_eq!(again.permissions().mode() & 0o777, 0o600);
     vae_with_model(&folder, "encode a.png -o /dev/null").code(0);
     assert!(!std::fs::metadata("/dev/null").expect("a device").is_file());
 }

@@ -1,53 +1,176 @@
-//! Door: one head of attention over all positions (Vaswani et al. 2017, formula 1).
+//! Attention with one head over all channels: softmax(q·kᵀ/√c)·v, where tokens are the pixels of a feature map.
+//!
+//! A piece of work is a few queries against all keys, one block of keys after the other. The softmax is kept up to date
+//! as larger scores appear (M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, 2018), so that
+//! memory grows with the tokens, not with their square.
+//!
+//! ```text
+//! mod.rs      the door, and the loop over blocks of keys
+//! softmax.rs  what happens to a block of scores
+//! naive.rs    what all of it must equal
+//! ```
 
-use candle_core::{D, Result, Tensor};
+pub mod naive;
+mod softmax;
 
-/// Scores held at a time. The score matrix of a 2048² picture has 4.3 thousand million entries (17 GB);
-/// a block of query rows of it has at most this many, or one row where a row is longer.
-const SCORES_AT_A_TIME: usize = 1 << 24;
+use crate::kernels::error::ShapeError;
+use crate::kernels::feature_map::FeatureMap;
+use crate::kernels::gemm::Product;
+use crate::kernels::level::Level;
+use crate::kernels::memory::{Aligned, Shared, with_scratch};
+use crate::kernels::simd::BLOCK;
+use rayon::prelude::*;
+use softmax::{Rescale, Softmax};
+use std::ops::Range;
 
-/// `q, k, v [n, tokens, c]` → `softmax(q · kᵀ / √c) · v`, `[n, tokens, c]`.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let (n, tokens, channels) = q.dims3()?;
-    if k.dims() != q.dims() || v.dims() != q.dims() {
-        candle_core::bail!("attention: q {:?}, k {:?}, v {:?}", q.dims(), k.dims(), v.dims());
-    }
-    attend_in_blocks(&(q / (channels as f64).sqrt())?, k, v, (SCORES_AT_A_TIME / (n * tokens)).max(1))
+/// Most queries in a piece of work.
+const QUERIES: usize = 64;
+/// Keys in a block.
+const KEYS: usize = 256;
+
+/// Keeps the memory that attention needs from one picture to the next.
+#[derive(Default)]
+pub struct Attention {
+    /// `[tokens/16][c][16]`
+    keys: Aligned,
 }
 
-/// Attention for `rows` queries at a time; q is already divided by √c.
-fn attend_in_blocks(q: &Tensor, k: &Tensor, v: &Tensor, rows: usize) -> Result<Tensor> {
-    let tokens = q.dim(1)?;
-    let k = k.transpose(1, 2)?.contiguous()?; // [n, c, tokens]
-    let mut blocks = Vec::with_capacity(tokens.div_ceil(rows));
-    for start in (0..tokens).step_by(rows) {
-        let q = q.narrow(1, start, rows.min(tokens - start))?.contiguous()?; // [n, rows, c]
-        let scores = q.matmul(&k)?; // [n, rows, tokens]
-        blocks.push(softmax(&scores)?.matmul(v)?); // [n, rows, c]
-    }
-    Tensor::cat(&blocks, 1)
-}
-
-/// Softmax over the last dimension, with the maximum taken out first.
-fn softmax(scores: &Tensor) -> Result<Tensor> {
-    let exp = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-    exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::Device;
-
-    #[test]
-    fn blocks_of_queries_of_any_size_give_the_same_result() -> Result<()> {
-        let tensor = || Tensor::randn(0f32, 1., (2, 35, 6), &Device::Cpu);
-        let (q, k, v) = (tensor()?, tensor()?, tensor()?);
-        let whole = attend_in_blocks(&q, &k, &v, 35)?;
-        for rows in [1, 4, 34] {
-            let difference = (attend_in_blocks(&q, &k, &v, rows)? - &whole)?.abs()?.max_all()?;
-            assert!(difference.to_scalar::<f32>()? < 1e-6, "{rows} rows");
+impl Attention {
+    /// q, k, v `[c, h, w]` → `out` of the same shape.
+    pub fn run(
+        &mut self,
+        level: Level,
+        qkv: [&FeatureMap; 3],
+        out: &mut FeatureMap,
+    ) -> Result<(), ShapeError> {
+        let [q, k, v] = qkv;
+        let shape = q.shape;
+        if k.shape != shape || v.shape != shape || shape.pixels() == 0 {
+            return Err(ShapeError(format!("attention over q {shape}, k {} and v {}", k.shape, v.shape)));
         }
+        pack_keys(k, &mut self.keys);
+        out.reshape(shape);
+        let tokens = shape.pixels();
+        let queries = tokens.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(4).clamp(8, QUERIES);
+        let work = Work { level, q, v, keys: self.keys.as_slice(), out: Shared::new(out.data_mut()) };
+        (0..tokens.div_ceil(queries)).into_par_iter().for_each(|piece| {
+            work.piece(piece * queries..tokens.min((piece + 1) * queries));
+        });
         Ok(())
+    }
+}
+
+/// `[c/16][tokens][16]` → `[tokens/16][c][16]`, with zeros for tokens that there are not: the panels of kᵀ.
+fn pack_keys(k: &FeatureMap, packed: &mut Aligned) {
+    let (shape, depth) = (k.shape, k.shape.blocks() * BLOCK);
+    packed.ensure(shape.pixels().div_ceil(BLOCK) * depth * BLOCK);
+    packed.as_mut_slice().par_chunks_exact_mut(depth * BLOCK).enumerate().for_each(|(panel, out)| {
+        let first = panel * BLOCK;
+        let count = BLOCK.min(shape.pixels() - first);
+        for (block, out) in out.chunks_exact_mut(BLOCK * BLOCK).enumerate() {
+            let tokens = &k.data()[block * shape.plane() + first * BLOCK..][..count * BLOCK];
+            for (channel, row) in out.chunks_exact_mut(BLOCK).enumerate() {
+                row.fill(0.0);
+                row.iter_mut().zip(tokens.chunks_exact(BLOCK)).for_each(|(to, token)| *to = token[channel]);
+            }
+        }
+    });
+}
+
+struct Work<'a> {
+    level: Level,
+    q: &'a FeatureMap,
+    v: &'a FeatureMap,
+    /// `[tokens/16][c][16]`
+    keys: &'a [f32],
+    out: Shared<'a>,
+}
+
+/// A blocked matrix in scratch: `[blocks][rows][16]`, with `stride` floats from block to block.
+struct Scratch<'a> {
+    floats: &'a mut [f32],
+    stride: usize,
+}
+
+impl Work<'_> {
+    /// Some queries against all keys.
+    fn piece(&self, queries: Range<usize>) {
+        let (rows, blocks) = (queries.len(), self.q.shape.blocks());
+        let stride = (rows | 1) * BLOCK;
+        with_scratch((KEYS / BLOCK + blocks) * stride + 3 * rows, |memory| {
+            let (scores, memory) = memory.split_at_mut(KEYS / BLOCK * stride);
+            let (sum, memory) = memory.split_at_mut(blocks * stride);
+            let (highest, memory) = memory.split_at_mut(rows);
+            let (total, factor) = memory.split_at_mut(rows);
+            sum.fill(0.0);
+            highest.fill(f32::MIN);
+            total.fill(0.0);
+            let tokens = self.q.shape.pixels();
+            let scale = 1.0 / (self.q.shape.channels as f32).sqrt();
+            for first in (0..tokens).step_by(KEYS) {
+                let keys = first..tokens.min(first + KEYS);
+                self.scores(&queries, &keys, Scratch { floats: scores, stride });
+                let block = Softmax { scores, stride, keys: keys.len(), scale, highest, total, factor };
+                if self.level.run(block) {
+                    self.level.run(Rescale { matrix: sum, stride, factor });
+                }
+                self.values(&keys, rows, Scratch { floats: scores, stride }, sum);
+            }
+            factor.iter_mut().zip(total).for_each(|(factor, total)| *factor = 1.0 / *total);
+            self.level.run(Rescale { matrix: sum, stride, factor });
+            for (block, from) in sum.chunks_exact(stride).enumerate() {
+                // SAFETY: the queries' tokens are in each block of the output, and no other piece has them.
+                unsafe {
+                    let to = self.out.at(block * self.q.shape.plane() + queries.start * BLOCK);
+                    std::slice::from_raw_parts_mut(to, rows * BLOCK).copy_from_slice(&from[..rows * BLOCK]);
+                }
+            }
+        });
+    }
+
+    /// q·kᵀ
+    fn scores(&self, queries: &Range<usize>, keys: &Range<usize>, scores: Scratch) {
+        let shape = self.q.shape;
+        let depth = shape.blocks() * BLOCK;
+        let panels = keys.len().div_ceil(BLOCK);
+        assert!(scores.floats.len() >= panels * scores.stride && scores.stride >= queries.len() * BLOCK);
+        assert!(self.keys.len() >= (keys.start / BLOCK + panels) * depth * BLOCK);
+        let product = Product {
+            a: self.q.data()[queries.start * BLOCK..].as_ptr(),
+            a_stride: shape.plane(),
+            b: self.keys[keys.start * depth..].as_ptr(),
+            b_stride: depth * BLOCK,
+            c: scores.floats.as_mut_ptr(),
+            c_stride: scores.stride,
+            rows: queries.len(),
+            depth: shape.channels,
+            panels,
+            accumulate: false,
+            then: self.v.data()[keys.start * BLOCK..].as_ptr(),
+        };
+        // SAFETY: the sizes of B and C were checked above; q has the queries in each block.
+        unsafe { product.run(self.level) };
+    }
+
+    /// sum += probabilities·v
+    fn values(&self, keys: &Range<usize>, rows: usize, scores: Scratch, sum: &mut [f32]) {
+        let shape = self.v.shape;
+        assert!(scores.floats.len() >= keys.len().div_ceil(BLOCK) * scores.stride);
+        assert!(sum.len() >= shape.blocks() * scores.stride && scores.stride >= rows * BLOCK);
+        let product = Product {
+            a: scores.floats.as_ptr(),
+            a_stride: scores.stride,
+            b: self.v.data()[keys.start * BLOCK..].as_ptr(),
+            b_stride: shape.plane(),
+            c: sum.as_mut_ptr(),
+            c_stride: scores.stride,
+            rows,
+            depth: keys.len(),
+            panels: shape.blocks(),
+            accumulate: true,
+            then: self.keys.as_ptr().wrapping_add(keys.end * shape.blocks() * BLOCK),
+        };
+        // SAFETY: the sizes of A and C were checked above; v has the keys in each block.
+        unsafe { product.run(self.level) };
     }
 }

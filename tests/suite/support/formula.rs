@@ -59,7 +59,7 @@ pub fn var_builder() -> VarBuilder<'static> {
 fn the_formula_gives_what_python_gives() {
     assert_eq!(fnv1a64("encoder.conv_in.weight"), 0x3e23_f4d0_25eb_b279);
     let first = weights("encoder.conv_in.weight", &[128, 3, 3, 3]);
-    assert_eq!(first[..2], [-0.036_010_265, -0.104_127_683]);
+    assert_eq!(first[..2], [-0.036_010_265_f32, -0.104_127_68]);
     assert_eq!(weights("decoder.conv_norm_out.weight", &[128])[0], 0.951_952_1);
     assert_eq!(weights("quant_conv.bias", &[8])[7], 0.023_251_433);
 }

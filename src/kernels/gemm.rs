@@ -1,0 +1,209 @@
+//! The matrix product that every kernel ends in.
+//!
+//! All three matrices are blocked by 16 columns, so that a feature map is a matrix as it stands (rows are pixels):
+//!
+//! ```text
+//! A  [depth/16][rows][16]      C  [columns/16][rows][16]      B  [columns/16][depth][16], a "panel" per block
+//! ```
+//!
+//! One register tile holds `ROWS` rows of C by two vectors. Per step of the depth it loads two vectors of B, and
+//! broadcasts one float of A per row at offsets that are constants. Strides of A and C that are an odd number of cache
+//! lines keep the blocks out of each other's cache sets.
+
+use crate::kernels::level::Level;
+use crate::kernels::simd::{BLOCK, Kernel, Simd};
+
+/// Depth that is worked through at a time: a panel of B is then 16 KiB and stays in the first cache.
+const DEPTH: usize = 256;
+
+/// Cache lines of the next panel that a tile asks for in 16 steps of the depth. The rows of the next tile are asked for
+/// as well: the processor foresees neither, since pages are short.
+const AHEAD: usize = 2;
+
+/// C = A·B, or C += A·B. Strides are floats from one block of 16 columns to the next.
+#[derive(Clone, Copy)]
+pub struct Product {
+    pub a: *const f32,
+    pub a_stride: usize,
+    pub b: *const f32,
+    pub b_stride: usize,
+    pub c: *mut f32,
+    pub c_stride: usize,
+    pub rows: usize,
+    pub depth: usize,
+    pub panels: usize,
+    pub accumulate: bool,
+    /// What the next product's B will be, if it is known: a hint.
+    pub then: *const f32,
+}
+
+impl Product {
+    /// # Safety
+    /// With the sizes in `self`: A and B are readable, C is writable (readable, too, when it accumulates), and C
+    /// overlaps neither.
+    pub unsafe fn run(self, level: Level) {
+        level.run(Multiply(self));
+    }
+}
+
+/// Only `Product::run` makes it, under that function's contract.
+struct Multiply(Product);
+
+impl Kernel for Multiply {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: the contract of `Product::run`.
+        unsafe {
+            match S::ROWS {
+                8 => by_depth::<S, 8>(s, self.0),
+                6 => by_depth::<S, 6>(s, self.0),
+                _ => by_depth::<S, 4>(s, self.0),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn by_depth<S: Simd, const R: usize>(s: S, product: Product) {
+    let mut done = 0;
+    while done < product.depth {
+        let depth = (product.depth - done).min(DEPTH);
+        // SAFETY: a part of the product that the caller vouches for; `done` is a multiple of 16.
+        unsafe {
+            let part = Product {
+                a: product.a.add(done / BLOCK * product.a_stride),
+                b: product.b.add(done * BLOCK),
+                depth,
+                accumulate: product.accumulate || done > 0,
+                then: if done + depth < product.depth {
+                    product.b.add((done + depth) * BLOCK)
+                } else {
+                    product.then
+                },
+                ..product
+            };
+            by_columns::<S, R>(s, &part);
+        }
+        done += depth;
+    }
+}
+
+#[inline(always)]
+unsafe fn by_columns<S: Simd, const R: usize>(s: S, product: &Product) {
+    let vectors = product.panels * (BLOCK / S::LANES);
+    let mut vector = 0;
+    // SAFETY: `vector` stays below the number of vectors in a row of C.
+    unsafe {
+        while vector + 2 <= vectors {
+            by_rows::<S, R, 2>(s, product, vector);
+            vector += 2;
+        }
+        if vector < vectors {
+            by_rows::<S, R, 1>(s, product, vector);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn by_rows<S: Simd, const R: usize, const N: usize>(s: S, product: &Product, vector: usize) {
+    let mut row = 0;
+    // SAFETY: `row` and the rows of each tile stay within the product's rows.
+    unsafe {
+        while row < product.rows {
+            let left = product.rows - row;
+            // Two tiles of four keep the units busy; six and then two do not.
+            if left >= R && !(R == 6 && left == 8) {
+                tile::<S, R, N>(s, product, row, vector);
+                row += R;
+            } else if left >= 4 {
+                tile::<S, 4, N>(s, product, row, vector);
+                row += 4;
+            } else {
+                tile::<S, 1, N>(s, product, row, vector);
+                row += 1;
+            }
+        }
+    }
+}
+
+/// `R` rows of C from `row`, `N` vectors of each row from `vector`.
+#[inline(always)]
+unsafe fn tile<S: Simd, const R: usize, const N: usize>(s: S, product: &Product, row: usize, vector: usize) {
+    let per_panel = BLOCK / S::LANES;
+    let panel = |j: usize| (vector + j) / per_panel;
+    let lane = |j: usize| (vector + j) % per_panel * S::LANES;
+    // SAFETY: rows, vectors and depth are inside the matrices by the caller's contract.
+    unsafe {
+        let mut a = product.a.add(row * BLOCK);
+        let mut b = [product.b; N];
+        let mut c = [product.c; N];
+        for j in 0..N {
+            b[j] = product.b.add(panel(j) * product.b_stride + lane(j));
+            c[j] = product.c.add(panel(j) * product.c_stride + lane(j) + row * BLOCK);
+        }
+        let mut sums = [[s.zero(); N]; R];
+        let mut ahead =
+            next_panel(product, panel(N - 1)).wrapping_add(row * product.depth / product.rows * BLOCK);
+        for _ in 0..product.depth / BLOCK {
+            for r in 0..R {
+                s.prefetch(a.wrapping_add((R + r) * BLOCK));
+            }
+            for line in 0..AHEAD {
+                s.prefetch(ahead.wrapping_add(line * BLOCK));
+            }
+            ahead = ahead.wrapping_add(AHEAD * BLOCK);
+            for quarter in 0..4 {
+                for k in 0..4 {
+                    step(s, a.add(4 * quarter + k), b.map(|b| b.add((4 * quarter + k) * BLOCK)), &mut sums);
+                }
+            }
+            a = a.wrapping_add(product.a_stride);
+            b = b.map(|b| b.wrapping_add(BLOCK * BLOCK));
+        }
+        for k in 0..product.depth % BLOCK {
+            step(s, a.add(k), b.map(|b| b.add(k * BLOCK)), &mut sums);
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for j in 0..N {
+                let to = c[j].add(r * BLOCK);
+                let sum = if product.accumulate { s.add(sums[j], s.load(to)) } else { sums[j] };
+                s.store(to, sum);
+            }
+        }
+    }
+}
+
+/// The panel that follows `panel`.
+#[inline(always)]
+fn next_panel(product: &Product, panel: usize) -> *const f32 {
+    if panel + 1 < product.panels {
+        product.b.wrapping_add((panel + 1) * product.b_stride)
+    } else {
+        product.then
+    }
+}
+
+/// One step of the depth: row r of the tile gains A[r]·B.
+#[inline(always)]
+unsafe fn step<S: Simd, const R: usize, const N: usize>(
+    s: S,
+    a: *const f32,
+    b: [*const f32; N],
+    sums: &mut [[S::V; N]; R],
+) {
+    // SAFETY: the caller's pointers are at this step's column of A and row of B.
+    unsafe {
+        let mut row = [s.zero(); N];
+        for j in 0..N {
+            row[j] = s.load(b[j]);
+        }
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let a = s.splat(*a.add(r * BLOCK));
+            for j in 0..N {
+                sums[j] = s.fma(a, row[j], sums[j]);
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Which vector instructions the kernels use: found when the program runs, never when it is compiled.
+//!
+//! `VAE_CPU=avx512|avx2|portable` asks for a lower level than the machine's; asking for a higher one is an error.
+
+use crate::kernels::simd::{Kernel, portable::Portable};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::simd::{avx2::Avx2, avx512::Avx512};
+use std::fmt;
+
+/// The environment variable that names a level.
+pub const VARIABLE: &str = "VAE_CPU";
+
+/// An instruction set, with the token that proves the machine has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Level {
+    /// No instructions in particular.
+    Portable(Portable),
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+/// Why a level that was asked for by name is not to be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LevelError {
+    /// There is no level of that name.
+    Unknown {
+        /// The name.
+        asked: String,
+    },
+    /// This machine does not have it.
+    Missing {
+        /// The level.
+        asked: String,
+        /// The best that this machine has.
+        best: &'static str,
+    },
+}
+
+impl fmt::Display for LevelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { asked } => {
+                write!(f, "{VARIABLE}={asked}: no such level; the levels are avx512, avx2 and portable")
+            }
+            Self::Missing { asked, best } => {
+                write!(f, "{VARIABLE}={asked}: this machine does not have it; the best that it has is {best}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for LevelError {}
+
+impl Level {
+    /// Every level that this machine has, the best first.
+    pub fn all() -> Vec<Self> {
+        let mut levels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            levels.extend(Avx512::detect().map(Self::Avx512));
+            levels.extend(Avx2::detect().map(Self::Avx2));
+        }
+        levels.push(Self::Portable(Portable));
+        levels
+    }
+
+    /// The best level that this machine has.
+    pub fn detect() -> Self {
+        Self::all()[0]
+    }
+
+    /// The level that [`VARIABLE`] names, or the best where it is not set.
+    pub fn from_env() -> Result<Self, LevelError> {
+        match std::env::var(VARIABLE) {
+            Ok(name) => Self::by_name(&name),
+            Err(_) => Ok(Self::detect()),
+        }
+    }
+
+    /// The level of this name, if the machine has it.
+    pub fn by_name(name: &str) -> Result<Self, LevelError> {
+        let asked = || name.to_owned();
+        if !["avx512", "avx2", "portable"].contains(&name) {
+            return Err(LevelError::Unknown { asked: asked() });
+        }
+        let found = Self::all().into_iter().find(|level| level.name() == name);
+        found.ok_or_else(|| LevelError::Missing { asked: asked(), best: Self::detect().name() })
+    }
+
+    /// As [`VARIABLE`] names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable(_) => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+        }
+    }
+
+    /// Runs a kernel with this level's instructions.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Self::Portable(token) => token.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(token) => token.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(token) => token.run(kernel),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Attention, at every level that this machine has, against its definition in f64.
+
+use super::common::{Random, rms_error, wide};
+use vae::kernels::attention::{Attention, naive};
+use vae::kernels::feature_map::{FeatureMap, Shape};
+use vae::kernels::level::Level;
+
+fn check(random: &mut Random, shape: Shape, spread: f32) {
+    let planes: [Vec<f32>; 3] = std::array::from_fn(|i| {
+        let scale = if i < 2 { spread } else { 1.0 };
+        random.values(shape.channels * shape.pixels(), scale)
+    });
+    let [q, k, v] = planes.each_ref().map(|planes| wide(planes));
+    let truth = naive::attention([&q, &k, &v], shape.channels);
+    let maps = planes.each_ref().map(|planes| FeatureMap::from_planes(planes, shape));
+    for level in Level::all() {
+        let mut out = FeatureMap::default();
+        Attention::default().run(level, maps.each_ref(), &mut out).unwrap();
+        let error = rms_error(&out.to_planes(), &truth);
+        assert!(
+            error < 3e-6 * spread.max(1.0) as f64,
+            "{} {shape}, spread {spread}: {error:e}",
+            level.name()
+        );
+    }
+}
+
+#[test]
+fn awkward_shapes() {
+    let random = &mut Random(5);
+    for (height, width) in [(1, 1), (1, 7), (4, 4), (3, 11), (16, 16), (17, 16), (15, 17), (25, 31)] {
+        for channels in [1, 16, 24, 40, 64] {
+            check(random, Shape::new(channels, height, width), 1.0);
+        }
+    }
+}
+
+#[test]
+fn random_shapes() {
+    let random = &mut Random(6);
+    for _ in 0..20 {
+        let shape = Shape::new(random.pick(1, 130), random.pick(1, 30), random.pick(1, 30));
+        check(random, shape, 1.0);
+    }
+}
+
+#[test]
+fn peaked_scores_stay_exact() {
+    check(&mut Random(7), Shape::new(512, 20, 24), 4.0);
+}
+
+#[test]
+fn shapes_that_differ_are_an_error() {
+    let (a, b) = (FeatureMap::new(Shape::new(8, 4, 4)), FeatureMap::new(Shape::new(8, 4, 5)));
+    assert!(Attention::default().run(Level::detect(), [&a, &b, &a], &mut FeatureMap::default()).is_err());
+}
