@@ -1,4 +1,4 @@
-"""Writes the averaged weights of the newest training state as a model folder, in f16.
+"""Writes the weights of the newest training state as a model folder, in f16.
 
     python export.py --work /tmp/tiny_vae --out ../../assets/tiny
 
@@ -52,6 +52,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", required=True, help="the folder given to train.py")
     parser.add_argument("--out", required=True, help="folder for config.json and the weights")
+    parser.add_argument("--weights", choices=("average", "model"), default="average",
+                        help="the running average, or the newest weights themselves")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
@@ -59,9 +61,9 @@ def main():
     pictures = np.load(os.path.join(args.work, "held_out.npy"))
     state = torch.load(os.path.join(args.work, "state.pt"), weights_only=True)
     vae = build()
-    vae.load_state_dict(state["average"])
+    vae.load_state_dict(state[args.weights])
     spread, deviation = latent_spread(vae, pictures, args.seed)
-    print(f"step {state['steps']}, {state['spent'] / 60:.1f} min, {state['cpu'] / 60:.1f} CPU minutes")
+    print(f"{args.weights} at step {state['steps']}, {state['spent'] / 60:.1f} min, {state['cpu'] / 60:.1f} CPU minutes")
     print(f"deviation of sampled latents {spread:.4f}, mean posterior deviation {deviation:.4f}")
     write(vae, args.out, spread)
     before = held_out_psnr(vae, pictures)

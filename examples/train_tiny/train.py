@@ -66,12 +66,16 @@ def crops(rng, pictures, count, side):
         crop = np.rot90(crop, rng.integers(4))
         out[i] = crop[:, ::-1] if rng.random() < 0.5 else crop
     batch = torch.from_numpy(out).permute(0, 3, 1, 2).float() / 127.5 - 1
-    # New colours for half of the crops: channels swapped, mixed a little, perhaps inverted.
-    for i in np.flatnonzero(rng.random(count) < 0.5):
+    # New colours for two crops in three: channels swapped and mixed, made greyer or more
+    # colourful, cast towards some colour, perhaps inverted.
+    for i in np.flatnonzero(rng.random(count) < 0.67):
         mix = np.eye(3)[rng.permutation(3)] + rng.normal(0, 0.1, (3, 3))
         mix = mix / np.abs(mix).sum(1, keepdims=True) * rng.choice([-1, 1])
-        batch[i] = torch.einsum("oc,chw->ohw", torch.from_numpy(mix).float(), batch[i])
-    return batch.contiguous(memory_format=torch.channels_last)
+        colourful = np.exp(rng.uniform(np.log(0.5), np.log(3)))
+        mix = (colourful * np.eye(3) + (1 - colourful) / 3) @ mix
+        cast = rng.normal(0, 0.25, (3, 1, 1)) * (rng.random() < 0.6)
+        batch[i] = torch.einsum("oc,chw->ohw", torch.from_numpy(mix).float(), batch[i]) + torch.from_numpy(cast).float()
+    return batch.clamp_(-1, 1).contiguous(memory_format=torch.channels_last)
 
 
 # --- model -----------------------------------------------------------------
@@ -114,7 +118,12 @@ class Step(torch.nn.Module):
         for _ in range(3):
             fault = F.avg_pool2d(fault, 2)
             l1 = l1 + fault.abs().mean()
-        return mse, l1, kl
+        # The square of what is left at an eighth of the size: the colour of each region.
+        coarse = (fault**2).mean()
+        # A guide for the early phase: three latents follow the red, green and blue of their
+        # region, so that colours are carried from the start.
+        guide = (mean[:, :3] - 2 * F.avg_pool2d(x, 8)).pow(2).mean()
+        return mse, l1 / 4 + 3 * coarse, kl, guide
 
 
 def orthogonal(g):
@@ -180,11 +189,15 @@ def held_out_psnr(vae, pictures):
 
 
 def schedule(part):
-    """Learning-rate share, weight of the L1 term, side and count of the crops, at 0..1 of the run."""
-    rate = min(1.0, (1 - part) / 0.35)
-    l1 = 0.3 if part < 0.6 else 0.3 * max(0.05, (1 - part) / 0.4)
-    side, count = (64, 8) if part < 0.75 else (128, 2)
-    return rate, l1, side, count
+    """Learning-rate share, weights of the multi-scale and guide terms, side and count of the crops.
+
+    `part` runs from 0 to 1 over the whole run.
+    """
+    rate = min(1.0, (1 - part) / 0.6)
+    scales = 0.3 * min(1.0, max(0.05, (1 - part) / 0.4))
+    guide = 0.5 * min(1.0, max(0.0, (0.8 - part) / 0.4))
+    side, count = (64, 8) if part < 0.8 else (128, 2)
+    return rate, scales, guide, side, count
 
 
 def train(worker, args):
@@ -211,22 +224,25 @@ def train(worker, args):
     steps, spent, cpu = 0, 0.0, 0.0
     log(f"python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}, "
         f"numpy {np.__version__}, pillow {PIL.__version__}")
-    log("arguments " + json.dumps({k: v for k, v in vars(args).items() if k != "work"}))
+    log("arguments " + json.dumps({k: v for k, v in vars(args).items() if k not in ("work", "start")}))
     log(f"channels {CHANNELS}, groups {GROUPS}, parameters {sum(p.numel() for p in parameters)}, "
         f"pictures {pictures.shape}")
     state_path = os.path.join(args.work, "state.pt")
-    if os.path.exists(state_path):
-        state = torch.load(state_path, weights_only=True)
+    source = state_path if os.path.exists(state_path) else args.start
+    if source:
+        state = torch.load(source, weights_only=True)
         vae.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        steps, spent, cpu = state["steps"], state["spent"], state["cpu"]
-        log(f"going on from step {steps}")
+        steps = state["steps"]
+        if source == state_path:
+            spent, cpu = state["spent"], state["cpu"]
+        log(f"going on from step {steps}" + ("" if source == state_path else " of an earlier run"))
     rng = np.random.default_rng([args.seed, worker, steps])
     torch.manual_seed(args.seed + 1_000_003 * worker + steps)
     step = Step(vae)
     began, cpu_began = time.time() - spent, time.process_time() - cpu / args.workers
-    next_log, sums, first, last_measure = time.time() + 60, np.zeros(3), steps, spent
+    next_log, sums, first, last_measure = time.time() + 60, np.zeros(4), steps, spent
 
     def save():
         state = {"model": vae.state_dict(), "average": average.state_dict(),
@@ -242,19 +258,19 @@ def train(worker, args):
         part = clock.item()
         if part >= 1:
             break
-        rate, l1_weight, side, count = schedule(part)
+        rate, scales_weight, guide_weight, side, count = schedule(part)
         rate *= min(1.0, (steps + 1) / 100)
         count //= args.workers
         x = crops(rng, pictures, count, side)
-        mse, l1, kl = step(x, torch.randn(count, 4, side // 8, side // 8))
-        loss = mse + l1_weight * l1 / 4 + args.kl * kl
+        mse, scales, kl, guide = step(x, torch.randn(count, 4, side // 8, side // 8))
+        loss = mse + scales_weight * scales + args.kl * kl + guide_weight * guide
         vae.zero_grad()
         loss.backward()
-        used = torch.tensor([mse.item(), l1.item(), kl.item(), time.process_time() - cpu_began])
+        used = torch.tensor([mse.item(), scales.item(), kl.item(), guide.item(), time.process_time() - cpu_began])
         joined = torch.cat([p.grad.flatten() for p in parameters] + [used])
         dist.all_reduce(joined)
         cpu = joined[-1].item()
-        sums += joined[-4:-1].numpy() / args.workers
+        sums += joined[-5:-1].numpy() / args.workers
         at = 0
         for p in parameters:
             p.grad.copy_(joined[at : at + p.numel()].view_as(p) / args.workers)
@@ -263,21 +279,21 @@ def train(worker, args):
         if torch.isfinite(norm):
             optimizer.step(args.rate * rate, args.rate_inner * rate)
         steps += 1
-        keep = min(0.998, steps / (steps + 10))
+        keep = min(0.99, steps / (steps + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), parameters, 1 - keep)
         if chief and time.time() >= next_log:
-            mse, l1, kl = sums / (steps - first)
+            mse, scales, kl, guide = sums / (steps - first)
             spent = time.time() - began
             text = (f"{spent / 60:6.1f} min  step {steps:6d}  rate {rate:.3f}  side {side}  "
-                    f"psnr {10 * math.log10(4 / mse):.2f}  l1 {l1 / 4:.4f}  kl {kl:.3f}  "
+                    f"psnr {10 * math.log10(4 / mse):.2f}  scales {scales:.4f}  kl {kl:.3f}  guide {guide:.3f}  "
                     f"cores {cpu / spent:.2f}")
             if spent - last_measure > 600:
                 last_measure = spent
                 text += f"  held-out {held_out_psnr(average, held_out):.2f}"
             log(text)
             save()
-            next_log, sums, first = time.time() + 60, np.zeros(3), steps
+            next_log, sums, first = time.time() + 60, np.zeros(4), steps
     if chief:
         save()
         log(f"done after {steps} steps, held-out {held_out_psnr(average, held_out):.2f} dB")
@@ -291,8 +307,9 @@ def main():
     parser.add_argument("--pictures", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of Adam")
-    parser.add_argument("--rate-inner", type=float, default=0.02, help="learning rate of the orthogonalised part")
-    parser.add_argument("--kl", type=float, default=1e-3, help="weight of the KL term")
+    parser.add_argument("--rate-inner", type=float, default=0.012, help="learning rate of the orthogonalised part")
+    parser.add_argument("--kl", type=float, default=4e-4, help="weight of the KL term")
+    parser.add_argument("--start", metavar="STATE", help="begin with the state.pt of an earlier run, at its step")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     args = parser.parse_args()
 

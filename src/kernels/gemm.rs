@@ -185,7 +185,7 @@ fn next_panel(product: &Product, panel: usize) -> *const f32 {
     }
 }
 
-/// One step of the depth: row r of the tile gains A[r]·B.
+/// One step of the depth: row r of the tile gains `A[r]`·B.
 #[inline(always)]
 unsafe fn step<S: Simd, const R: usize, const N: usize>(
     s: S,

@@ -1,5 +1,8 @@
 //! Names, folders, standard streams and exit codes.
 
+use vae::metrics::psnr as psnr_of;
+use vae::picture::{Background, Format, Picture, SAMPLE_PNG};
+
 use crate::support::model_folder::Folder;
 use crate::support::process::{command, run, vae, vae_with_model, vae_with_stdin, write_png};
 
@@ -143,6 +146,27 @@ fn latents_of_the_built_in_model_say_so_and_are_not_decoded_as_stable_diffusions
     vae(&folder, "decode l.safetensors -o o.png --model tiny").code(0);
     let help = vae(&folder, "encode --help").code(0).stdout;
     assert!(String::from_utf8_lossy(&help).contains("not Stable Diffusion's"));
+}
+
+#[test]
+fn the_built_in_model_bears_the_tutorials_noise() {
+    let folder = Folder::new();
+    let sample = Picture::from_bytes(SAMPLE_PNG, Background::WHITE).expect("a picture").resize(384, 256);
+    std::fs::write(folder.path("s.png"), sample.to_file_bytes(Format::Png).expect("a PNG")).expect("a file");
+    let psnr = |noise: &str| {
+        let run =
+            vae(&folder, &format!("roundtrip s.png --model tiny --mean --json -o o.png {noise}")).code(0);
+        run.json()[0]["psnr"].as_f64().expect("dB")
+    };
+    let clean = psnr("");
+    let noised: Vec<f64> = ["0.1", "0.28", "0.46", "0.5", "0.64", "0.82", "1.0"]
+        .iter()
+        .map(|l| psnr(&format!("--noise {l}")))
+        .collect();
+    let trivial = psnr_of(&sample, &sample.resize(48, 32).resize(384, 256)); // as few numbers, without a model
+    assert!(clean > trivial + 0.5, "{clean} dB is not above {trivial} dB");
+    assert!(clean - noised[3] < 3.0, "{clean} dB falls to {} dB", noised[3]);
+    assert!(noised.is_sorted_by(|a, b| a > b), "{noised:?}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub trait Simd: Copy + Send + Sync {
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `c − a·b`
     fn fnma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `v · 2ⁿ`, where n is the integer in the low bits of `n`'s representation (see [`math::exp2`]).
+    /// `v · 2ⁿ`, where n is the integer in the low bits of `n`'s representation (as `exp` makes it).
     fn scale_exponent(self, v: Self::V, n: Self::V) -> Self::V;
 
     /// Asks for a cache line that will be read soon. Any address will do.

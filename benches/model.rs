@@ -1,0 +1,54 @@
+//! The whole SD2 model beside candle-transformers' stock one: seconds to encode and to decode one picture.
+//!
+//! `cargo bench --bench model -- [SIDE]`, 256 pixels by default. Weights come from the formula of the tests; the two
+//! take turns, each twice, and the smaller time counts.
+
+#[path = "../tests/suite/support/formula.rs"]
+mod formula;
+
+use std::time::Instant;
+
+use candle_core::{Device, Result, Tensor};
+use candle_transformers::models::stable_diffusion::vae::{AutoEncoderKL, AutoEncoderKLConfig};
+use vae::model::{AutoencoderKl, Config};
+
+const CONFIG: &str = r#"{
+  "_class_name": "AutoencoderKL",
+  "block_out_channels": [128, 256, 512, 512],
+  "layers_per_block": 2
+}"#;
+
+fn main() -> Result<()> {
+    let side = std::env::args().skip(1).find_map(|a| a.parse::<usize>().ok()).unwrap_or(256);
+    let config = Config::from_json(CONFIG).map_err(candle_core::Error::wrap)?;
+    let ours = AutoencoderKl::new(&config, formula::var_builder())?;
+    let stock_config = AutoEncoderKLConfig {
+        block_out_channels: config.block_out_channels.clone(),
+        layers_per_block: config.layers_per_block,
+        ..AutoEncoderKLConfig::default()
+    };
+    let stock = AutoEncoderKL::new(formula::var_builder(), 3, 3, stock_config)?;
+    let x = Tensor::randn(0f32, 0.5, (1, 3, side, side), &Device::Cpu)?;
+    let z = Tensor::randn(0f32, 1.0, (1, 4, side / 8, side / 8), &Device::Cpu)?;
+
+    let level = vae::kernels::Level::detect().name();
+    println!("{side}×{side}, level {level}, seconds: vae, stock candle, ratio");
+    compare("encode", || ours.encode(&x).map(drop), || stock.encode(&x).map(drop))?;
+    compare("decode", || ours.decoder.decode(&z).map(drop), || stock.decode(&z).map(drop))
+}
+
+fn compare(what: &str, ours: impl Fn() -> Result<()>, stock: impl Fn() -> Result<()>) -> Result<()> {
+    let mut best = [f64::INFINITY; 2];
+    for _ in 0..2 {
+        best[0] = best[0].min(seconds(&ours)?);
+        best[1] = best[1].min(seconds(&stock)?);
+    }
+    println!("{what}  {:.2}  {:.2}  {:.3}", best[0], best[1], best[0] / best[1]);
+    Ok(())
+}
+
+fn seconds(work: impl Fn() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed().as_secs_f64())
+}
