@@ -14,8 +14,10 @@ use sha2::{Digest, Sha256};
 use super::weights::hex;
 use super::{Checkpoint, CheckpointError, Origin, Precision};
 use bar::Bar;
+pub use error::HubError;
 
 mod bar;
+mod error;
 
 /// Who has Stable Diffusion 2's VAE, in the order in which they are asked.
 pub const SD2_MIRRORS: [&str; 2] =
@@ -40,110 +42,6 @@ pub struct Hub {
     pub offline: bool,
     /// Whether to draw a progress bar on stderr.
     pub progress: bool,
-}
-
-/// Why the hub did not deliver.
-#[derive(Debug, thiserror::Error)]
-pub enum HubError {
-    /// Offline, and not in the cache.
-    #[error("{repo} is not in the cache {}, and HF_HUB_OFFLINE forbids to download it; unset it, or point HF_HUB_CACHE at the right folder", cache.display())]
-    Offline {
-        /// The repository.
-        repo: String,
-        /// The cache folder.
-        cache: PathBuf,
-    },
-    /// 404.
-    #[error(
-        "{endpoint} has no VAE in `{repo}` at revision `{revision}` (404): check the name, or --revision"
-    )]
-    NotFound {
-        /// The hub.
-        endpoint: String,
-        /// The repository.
-        repo: String,
-        /// The revision.
-        revision: String,
-    },
-    /// 401 or 403.
-    #[error(
-        "{endpoint} refuses access to `{repo}` ({status}): it is private, gated or gone; accept its terms on its page, and set HF_TOKEN or run `hf auth login`"
-    )]
-    Refused {
-        /// The hub.
-        endpoint: String,
-        /// The repository.
-        repo: String,
-        /// 401 or 403.
-        status: u16,
-    },
-    /// No connection, or one that broke.
-    #[error(
-        "cannot reach {endpoint}: {reason}; check the network (a proxy is taken from HTTPS_PROXY), or fetch the model elsewhere and name its folder with --model"
-    )]
-    Network {
-        /// The hub.
-        endpoint: String,
-        /// What went wrong.
-        reason: String,
-    },
-    /// The download stopped half way.
-    #[error(
-        "the download of `{file}` from {endpoint} broke off: {reason}; run the command again, it resumes where it stopped"
-    )]
-    BrokeOff {
-        /// The hub.
-        endpoint: String,
-        /// The file.
-        file: String,
-        /// What went wrong.
-        reason: String,
-    },
-    /// The bytes are not those that the hub announced.
-    #[error(
-        "`{file}` of `{repo}` arrived damaged and was deleted: its SHA-256 is {found}, the hub announced {expected}; run the command again"
-    )]
-    WrongDigest {
-        /// The repository.
-        repo: String,
-        /// The file.
-        file: String,
-        /// What the hub announced.
-        expected: String,
-        /// What was received.
-        found: String,
-    },
-    /// No space left.
-    #[error("the disk is full: there is no room for `{file}` in {}; free some, or set HF_HUB_CACHE to a folder on another disk", cache.display())]
-    DiskFull {
-        /// The file.
-        file: String,
-        /// The cache folder.
-        cache: PathBuf,
-    },
-    /// The cache folder cannot be written.
-    #[error("cannot write to the cache {}: {reason}; set HF_HUB_CACHE to a folder of yours", cache.display())]
-    Cache {
-        /// The cache folder.
-        cache: PathBuf,
-        /// What went wrong.
-        reason: String,
-    },
-    /// An answer that is not the hub's protocol.
-    #[error("{endpoint} does not answer as a Hugging Face hub does ({reason}); check HF_ENDPOINT")]
-    Protocol {
-        /// The hub.
-        endpoint: String,
-        /// What was odd.
-        reason: String,
-    },
-}
-
-impl HubError {
-    /// Whether another mirror may have what this one has not.
-    fn is_absence(&self) -> bool {
-        matches!(self, Self::NotFound { .. } | Self::Refused { .. })
-    }
 }
 
 impl Hub {
@@ -397,4 +295,26 @@ pub(super) fn doubt(checkpoint: &Checkpoint) -> Option<String> {
              their SHA-256 is {found}, the known ones are {full} (f32) and {half} (f16)"
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_becomes_advice() {
+        let hub = Hub {
+            endpoint: "http://hub".into(),
+            token: None,
+            cache: "cache".into(),
+            offline: false,
+            progress: false,
+        };
+        let repo = RepoFiles { hub: &hub, id: "a/b".into(), revision: "main".into() };
+        let explain =
+            |kind: ErrorKind| repo.explain(ApiError::IoError(kind.into()), "config.json").to_string();
+        assert!(explain(ErrorKind::StorageFull).contains("disk is full"));
+        assert!(explain(ErrorKind::PermissionDenied).contains("HF_HUB_CACHE"));
+        assert!(explain(ErrorKind::UnexpectedEof).contains("resumes"));
+    }
 }
