@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     let x = Tensor::randn(0f32, 0.5, (1, 3, side, side), &Device::Cpu)?;
     let z = Tensor::randn(0f32, 1.0, (1, 4, side / 8, side / 8), &Device::Cpu)?;
 
-    let level = vae::kernels::Level::detect().name();
+    let level = vae::kernels::Level::from_env().map_err(candle_core::Error::wrap)?.name();
     println!("{side}×{side}, level {level}, seconds: vae, stock candle, ratio");
     compare("encode", || ours.encode(&x).map(drop), || stock.encode(&x).map(drop))?;
     compare("decode", || ours.decoder.decode(&z).map(drop), || stock.decode(&z).map(drop))

@@ -272,7 +272,7 @@ fn sha256_of(path: &Path) -> std::io::Result<String> {
     }
 }
 
-/// The cache names a large file by its SHA-256, which was checked when it arrived.
+/// The cache names a large file by the SHA-256 that the hub announced; what this program fetched was checked against it.
 fn blob_digest(path: &Path) -> Option<String> {
     let blob = std::fs::canonicalize(path).ok()?;
     let name = blob.file_name()?.to_str()?;

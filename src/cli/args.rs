@@ -186,10 +186,10 @@ pub struct ModelArgs {
     /// Branch, tag or commit on the hub [default: main]
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
-    /// auto, cpu, cuda or cuda:N; auto is CUDA where the build and the machine have it
+    /// auto, cpu, cuda or cuda:N; this build has the CPU
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Precision to compute in; auto is f16 on CUDA and f32 on the CPU, which has no other
+    /// Precision to compute in; the CPU has f32 and no other
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub dtype: ComputeDtype,
 }

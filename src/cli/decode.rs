@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
 use vae::checkpoint::{Source, built_in};
@@ -14,6 +14,7 @@ use vae::picture::{Format, Picture};
 use super::args::DecodeArgs;
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
+use super::memory::{self, Work};
 use super::output::Target;
 use super::report::{Record, Stages, Ui, timed};
 use super::session::Session;
@@ -58,6 +59,10 @@ fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &
     let config = timed(&mut stages.load_ms, || session.config())?;
     check_origin(&latents, session, ui)?;
     let z = unscale(&latents, config, args.unscaled)?;
+    let size = latents.provenance.original_size.filter(|_| args.original_size);
+    if args.original_size && size.is_none() {
+        bail!("the file does not say the original size");
+    }
     for (i, target) in targets.iter().enumerate() {
         let mut record = Record {
             input: job.input.name(),
@@ -70,9 +75,7 @@ fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &
             record.skipped = true;
         } else {
             let mut picture = decode_latents(&z.narrow(0, i, 1)?, session, &mut record.stages)?;
-            if args.original_size {
-                let size = latents.provenance.original_size;
-                let (width, height) = size.context("the file does not say the original size")?;
+            if let Some((width, height)) = size {
                 picture = picture.resize(width, height);
             }
             timed(&mut record.stages.write_ms, || target.write(&picture.to_file_bytes(format)?))?;
@@ -102,6 +105,7 @@ fn unscale(latents: &Latents, config: &Config, unscaled: bool) -> Result<Tensor>
     if pixels > MOST_PIXELS {
         bail!("its pictures have {} pixels, more than the {MOST_PIXELS} that are made", pixels);
     }
+    memory::check(Work::Decode, config, pixels)?;
     Ok(match latents.provenance.scaling {
         Some(scaling) if scaling.scaled => latents.tensor.affine(1.0 / scaling.factor, scaling.shift)?,
         Some(_) => latents.tensor.clone(),

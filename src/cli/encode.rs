@@ -11,6 +11,7 @@ use vae::picture::{Format, Picture};
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
+use super::memory::{self, Work};
 use super::report::{Record, Stages, Ui, timed};
 use super::session::Session;
 
@@ -66,6 +67,7 @@ pub fn preprocess(
         let message = format!("--multiple {multiple} is no multiple of {step}, the step of this model");
         return Err(Failure::Usage(message).into());
     }
+    memory::check(Work::Encode, session.config()?, (picture.width() * picture.height()) as u64)?;
     Ok(picture)
 }
 

@@ -124,7 +124,7 @@ fn plan_folder(
         let path = folder.join((naming.in_folder)(&input.stem()));
         if let Some(other) = owners.insert(path.clone(), input.name()) {
             return Err(Failure::Usage(format!(
-                "{other} and {} would both become {}: encode them into two folders",
+                "{other} and {} would both become {}: write them into two folders",
                 input.name(),
                 path.display()
             )));

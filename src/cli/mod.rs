@@ -5,6 +5,7 @@
 //! | `args` | clap's structs, help texts |
 //! | `encode`, `decode`, `roundtrip` | the commands |
 //! | `jobs` | inputs → outputs: names, what may be replaced, the loop over many |
+//! | `memory` | whether a picture fits into memory |
 //! | `session` | the model and the device, opened when first needed |
 //! | `output` | files that appear whole or not at all; stdout |
 //! | `report` | words on stderr, JSON on stdout, progress, timings |
@@ -15,6 +16,7 @@ mod decode;
 mod encode;
 mod failure;
 mod jobs;
+mod memory;
 mod output;
 mod report;
 mod roundtrip;

@@ -12,6 +12,7 @@ use super::decode::{decode_latents, format_of};
 use super::encode::{encode_picture, preprocess};
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
+use super::memory::{self, Work};
 use super::report::{Record, Ui, timed};
 use super::session::Session;
 
@@ -48,7 +49,9 @@ fn roundtrip(args: &RoundtripArgs, job: &Job, format: Format, session: &Session)
     if let Some(level) = args.noise {
         latents = add_uniform_noise(&latents, level, &mut generator)?;
     }
-    let z = session.config()?.unscale(&latents)?;
+    let config = session.config()?;
+    memory::check(Work::Decode, config, (picture.width() * picture.height()) as u64)?;
+    let z = config.unscale(&latents)?;
     let decoded = decode_latents(&z, session, stages)?;
     timed(&mut stages.write_ms, || job.target.write(&decoded.to_file_bytes(format)?))?;
     record.shape = Some(latents.dims().to_vec());

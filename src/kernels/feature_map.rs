@@ -12,9 +12,9 @@ use std::fmt;
 pub struct FeatureMap {
     data: Aligned,
     /// Channels, height and width.
-    pub shape: Shape,
+    pub(in crate::kernels) shape: Shape,
     /// Written by the operation that made the map, if it was asked to; for the group norm that reads it next.
-    pub sums: Option<ChannelSums>,
+    pub(in crate::kernels) sums: Option<ChannelSums>,
 }
 
 /// Channels, height, width.
@@ -76,12 +76,6 @@ impl FeatureMap {
         Self { data: Aligned::zeroed(shape.floats()), shape, sums: None }
     }
 
-    /// Takes memory for maps of up to `floats` floats at once, and forgets the content.
-    pub fn make_room(&mut self, floats: usize) {
-        self.data.ensure(floats);
-        (self.shape, self.sums) = (Shape::default(), None);
-    }
-
     /// Takes another shape and forgets the content.
     pub fn reshape(&mut self, shape: Shape) {
         self.data.ensure(shape.floats());
@@ -125,6 +119,16 @@ impl FeatureMap {
                 .zip(blocked.chunks_exact(BLOCK))
                 .for_each(|(x, pixel)| *x = pixel[channel % BLOCK]);
         }
+    }
+
+    /// Channels, height and width.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The sums of each channel, where the map's writer kept them.
+    pub fn sums(&self) -> Option<&ChannelSums> {
+        self.sums.as_ref()
     }
 
     /// The `[c, h, w]` planes.

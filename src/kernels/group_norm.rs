@@ -31,7 +31,8 @@ pub struct GroupNorm<'a> {
 impl GroupNorm<'_> {
     /// `y = (x − mean)/√(variance + eps)·γ + β` over each group, as `x·scale + shift` per channel.
     ///
-    /// The variance is E\[x²\] − E\[x\]², in f64 from sums that were kept in f64: good to about 1e-8·mean²/variance.
+    /// The variance is E\[x²\] − E\[x\]², in f64 from sums that convolutions add up in f32 over a row of a tile and in f64
+    /// from there on.
     pub fn of(&self, sums: &ChannelSums, shape: Shape, silu: bool) -> Norm {
         assert_eq!(sums.sum.len(), shape.channels, "sums of a map of {shape}");
         assert_eq!((self.weight.len(), self.bias.len()), (shape.channels, shape.channels));

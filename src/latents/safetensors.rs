@@ -17,6 +17,8 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
+use crate::picture::read::MOST_PIXELS;
+
 use super::{Draw, Latents, LatentsError, Provenance, Scaling};
 
 /// The version of the metadata that this program writes and reads.
@@ -160,11 +162,12 @@ fn parse<T>(
     parser(value).map(Some).ok_or_else(|| LatentsError::Metadata { key, value: value.clone() })
 }
 
-/// `WIDTHxHEIGHT`, each 1 to 65 535 as in the picture formats.
+/// `WIDTHxHEIGHT`, of a picture that can be read.
 fn parse_size(text: &str) -> Option<(usize, usize)> {
     let side = |s: &str| s.parse::<u16>().ok().filter(|&s| s > 0).map(usize::from);
     let (width, height) = text.split_once('x')?;
-    Some((side(width)?, side(height)?))
+    let (width, height) = (side(width)?, side(height)?);
+    ((width * height) as u64 <= MOST_PIXELS).then_some((width, height))
 }
 
 #[cfg(test)]
@@ -216,6 +219,7 @@ mod tests {
             ("posterior", "mode"),
             ("original_size", "0x5"),
             ("encoded_size", "99999x5"),
+            ("original_size", "65535x65535"),
         ] {
             let mut metadata = latents().provenance.to_metadata();
             metadata.insert(key.into(), value.into());

@@ -147,7 +147,7 @@ fn for_each_picture(
         let mut x = space.take();
         x.read_planes(&planes, Shape::new(channels, height, width));
         let y = forward(x, &mut space)?;
-        let Shape { channels, height, width } = y.shape;
+        let Shape { channels, height, width } = y.shape();
         results.push(Tensor::from_vec(y.to_planes(), (1, channels, height, width), &Device::Cpu)?);
         space.give(y);
     }

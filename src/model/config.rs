@@ -93,11 +93,6 @@ impl Config {
         1 << (self.block_out_channels.len() - 1)
     }
 
-    /// Picture height and width → latents height and width; each halving rounds down.
-    pub fn latent_size(&self, height: usize, width: usize) -> (usize, usize) {
-        (height / self.downscale(), width / self.downscale())
-    }
-
     fn check(&self) -> Result<(), ConfigError> {
         let refuse = |message: String| Err(ConfigError::Unsupported(message));
         let channels = &self.block_out_channels;
@@ -110,32 +105,38 @@ impl Config {
         if self.norm_num_groups == 0 {
             return refuse("`norm_num_groups` is 0".into());
         }
+        let groups = self.norm_num_groups;
         for &c in channels {
-            if c == 0 || c > 8192 || c % self.norm_num_groups != 0 {
-                let groups = self.norm_num_groups;
+            if c == 0 || c > 8192 {
+                return refuse(format!("`block_out_channels` has {c}; 1 to 8192 are possible"));
+            }
+            if !c.is_multiple_of(groups) {
                 return refuse(format!(
                     "`block_out_channels` has {c}, which {groups} norm groups do not divide"
                 ));
             }
         }
-        for (key, value, most) in [
-            ("in_channels", self.in_channels, 3),
-            ("out_channels", self.out_channels, 3),
-            ("latent_channels", self.latent_channels, 256),
-            ("layers_per_block", self.layers_per_block, 16),
-        ] {
+        for (key, value, most) in
+            [("latent_channels", self.latent_channels, 256), ("layers_per_block", self.layers_per_block, 16)]
+        {
             if value == 0 || value > most {
                 return refuse(format!("`{key}` is {value}; 1 to {most} are possible"));
             }
         }
-        if self.in_channels != 3 || self.out_channels != 3 {
-            return refuse("the pictures of this model are not RGB".into());
+        if (self.in_channels, self.out_channels) != (3, 3) {
+            let (c_in, c_out) = (self.in_channels, self.out_channels);
+            return refuse(format!("its pictures have {c_in} channels in and {c_out} out, and not 3"));
         }
         if !(self.scaling_factor.is_finite() && self.scaling_factor > 0.0) {
             return refuse(format!("`scaling_factor` is {}", self.scaling_factor));
         }
         if self.act_fn != "silu" && self.act_fn != "swish" {
             return refuse(format!("`act_fn` is `{}`; only silu is possible", self.act_fn));
+        }
+        for types in [&self.down_block_types, &self.up_block_types] {
+            if !types.is_empty() && types.len() != channels.len() {
+                return refuse(format!("it has {} block types for {} channels", types.len(), channels.len()));
+            }
         }
         let unknown = |types: &[String], known: &str| types.iter().find(|t| *t != known).cloned();
         if let Some(other) = unknown(&self.down_block_types, "DownEncoderBlock2D")

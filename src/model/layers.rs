@@ -91,10 +91,10 @@ impl GroupNorm {
 
     /// The norm of x, as a scale and a shift per channel that the next convolution applies while it reads x.
     pub fn of(&self, x: &FeatureMap) -> Result<Norm> {
-        let sums = x.sums.as_ref().ok_or_else(|| Error::Msg("a norm of a map without sums".into()))?;
+        let sums = x.sums().ok_or_else(|| Error::Msg("a norm of a map without sums".into()))?;
         let (weight, bias) = (&self.weight[..], &self.bias[..]);
         let norm = kernels::group_norm::GroupNorm { weight, bias, groups: self.groups, eps: NORM_EPS };
-        Ok(norm.of(sums, x.shape, self.silu))
+        Ok(norm.of(sums, x.shape(), self.silu))
     }
 }
 

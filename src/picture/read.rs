@@ -1,6 +1,6 @@
 //! Picture file → [`Picture`].
 
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -50,13 +50,6 @@ impl Picture {
     /// Reads a file. The format is told by its content, not by its name.
     pub fn open(path: &Path, background: Background) -> Result<Self, PictureError> {
         Self::from_bytes(&std::fs::read(path)?, background)
-    }
-
-    /// Reads all of `reader` as a picture file.
-    pub fn from_reader(mut reader: impl Read, background: Background) -> Result<Self, PictureError> {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes)?;
-        Self::from_bytes(&bytes, background)
     }
 
     /// Reads a picture file that is in memory: turned upright as its EXIF data says, the first frame of an
@@ -114,12 +107,24 @@ impl Picture {
     }
 }
 
-/// Whether the last scan of a JPEG file has an end. The decoder fills what is missing with grey, and says nothing.
+/// Whether a JPEG file has its end-of-image marker. The decoder fills what is missing with grey, and says nothing.
 ///
-/// Inside a scan 0xff is followed by 0 or by a restart marker; hence these two pairs are markers, and not data.
+/// Walks from marker to marker (ITU-T T.81, annex B): segments say how long they are; inside a scan, 0xff is followed
+/// by 0 or by the number of a restart.
 fn is_whole_jpeg(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-    last(0xd9) > last(0xda) // end of image, start of scan
+    let mut at = 2; // after the start-of-image marker
+    while let Some(&[first, second]) = bytes.get(at..at + 2) {
+        at += match (first, second) {
+            (0xff, 0xd9) => return true,
+            (0xff, 0x01 | 0xd0..=0xd8) => 2,
+            (0xff, 0x00 | 0xff) | (..0xff, _) => 1, // data, or fill before a marker
+            (0xff, _) => match bytes.get(at + 2..at + 4) {
+                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+        };
+    }
+    false
 }
 
 #[cfg(test)]

@@ -72,6 +72,26 @@ fn pictures_that_were_cut_off() {
 }
 
 #[test]
+fn a_jpeg_may_be_followed_by_anything_but_not_be_cut() {
+    let folder = Folder::with_model();
+    write_png(&folder.path("p.png"), 64, 32);
+    image::open(folder.path("p.png")).expect("a picture").save(folder.path("p.jpg")).expect("a JPEG");
+    let whole = std::fs::read(folder.path("p.jpg")).expect("a file");
+    std::fs::write(folder.path("p.jpg"), [&whole[..], b"\xff\xda more of another kind"].concat())
+        .expect("a file");
+    vae_with_model(&folder, "encode p.jpg -o l.safetensors").code(0);
+    for length in [whole.len() - 2, whole.len() - 40] {
+        encode_fails("cut.jpg", &whole[..length], &["cut off"]);
+    }
+}
+
+#[test]
+fn latents_of_an_enormous_picture() {
+    let tensor = Tensor::zeros((1, 4, 4096, 2600), candle_core::DType::F16, &Device::Cpu).expect("zeros");
+    decode_fails(&stored("latents", &tensor), &["pixels"]);
+}
+
+#[test]
 fn a_picture_with_a_flipped_byte() {
     let mut bytes = png(200, 100);
     let middle = bytes.len() / 2;

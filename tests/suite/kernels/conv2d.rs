@@ -64,7 +64,7 @@ fn check(random: &mut Random, case: &Case) {
         conv.run(level, &FeatureMap::from_planes(&planes, shape), &mut output).unwrap();
         let what =
             format!("{} {kind:?} {shape} to {co}, norm {:?}, add {}", level.name(), case.norm, case.add);
-        assert_eq!(output.shape, out, "{what}");
+        assert_eq!(output.shape(), out, "{what}");
         let error = rms_error(&output.to_planes(), &truth);
         assert!(error < 2e-6, "{what}: {error:e}");
         check_sums(&output, &truth, &what);
@@ -73,8 +73,8 @@ fn check(random: &mut Random, case: &Case) {
 }
 
 fn check_sums(output: &FeatureMap, truth: &[f64], what: &str) {
-    let sums = output.sums.as_ref().unwrap();
-    for (channel, plane) in truth.chunks(output.shape.pixels()).enumerate() {
+    let sums = output.sums().unwrap();
+    for (channel, plane) in truth.chunks(output.shape().pixels()).enumerate() {
         let size: f64 = plane.iter().map(|x| x.abs()).sum();
         let squares: f64 = plane.iter().map(|x| x * x).sum();
         assert!((sums.sum[channel] - plane.iter().sum::<f64>()).abs() <= 2e-5 * size + 1e-4, "{what}");
@@ -83,7 +83,7 @@ fn check_sums(output: &FeatureMap, truth: &[f64], what: &str) {
 }
 
 fn check_padding(output: &FeatureMap, what: &str) {
-    let shape = output.shape;
+    let shape = output.shape();
     let last = &output.data()[(shape.blocks() - 1) * shape.plane()..][..shape.pixels() * 16];
     let used = (shape.channels - 1) % 16 + 1;
     assert!(last.chunks(16).all(|pixel| pixel[used..].iter().all(|&x| x == 0.0)), "{what}");
