@@ -196,7 +196,8 @@ def schedule(part):
     rate = min(1.0, (1 - part) / 0.6)
     scales = 0.3 * min(1.0, max(0.05, (1 - part) / 0.4))
     guide = 0.5 * min(1.0, max(0.0, (0.8 - part) / 0.4))
-    side, count = (64, 8) if part < 0.8 else (128, 2)
+    # Larger crops at the end: the norms' statistics and the attention are then those of larger pictures.
+    side, count = (64, 8) if part < 0.6 else (128, 2) if part < 0.75 else (256, 2)
     return rate, scales, guide, side, count
 
 
