@@ -19,14 +19,14 @@
 //!
 //! # Example
 //! ```no_run
-//! use candle_core::{DType, Device};
+//! use candle_core::Device;
 //! use vae::checkpoint::{Checkpoint, Hub, Precision, Source};
 //! use vae::model::AutoencoderKl;
 //! use vae::picture::{Background, Format, Picture};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let checkpoint = Checkpoint::open(&Source::Sd2, None, Precision::Full, &Hub::from_env())?;
-//! let vae = AutoencoderKl::new(checkpoint.config(), checkpoint.var_builder(DType::F32, &Device::Cpu))?;
+//! let vae = AutoencoderKl::new(checkpoint.config(), checkpoint.parameters())?;
 //! let picture = Picture::open("img.png".as_ref(), Background::WHITE)?.preprocess(32)?;
 //! let posterior = vae.encode(&picture.to_tensor(&Device::Cpu)?)?; // mean, std: [1, 4, h/8, w/8]
 //! let latents = vae.config().scale(posterior.mean())?;

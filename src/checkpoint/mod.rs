@@ -22,7 +22,7 @@ use candle_nn::VarBuilder;
 pub use hub::{Hub, HubError};
 pub use weights::Weights;
 
-use crate::model::{Config, ConfigError};
+use crate::model::{Config, ConfigError, Parameters};
 
 /// Which checkpoint to open: what `--model` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +188,12 @@ impl Checkpoint {
         &self.weights
     }
 
-    /// The tensors, as the model's constructors take them, in `dtype` on `device`.
+    /// The tensors, as the model's constructors take them.
+    pub fn parameters(&self) -> Parameters {
+        Parameters::new(self.weights.clone())
+    }
+
+    /// The tensors as candle's own models take them, in `dtype` on `device`.
     pub fn var_builder(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self.weights.clone()), dtype, device.clone())
     }

@@ -2,7 +2,7 @@
 //! not before.
 
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +13,7 @@ use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use super::CheckpointError;
+use crate::model::{Parameter, Tensors};
 
 /// The tensors of one file. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct Weights(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     origin: String,
-    bytes: Bytes,
+    bytes: Arc<Bytes>,
     header: Metadata,
     data_start: usize,
     sha256: OnceLock<String>,
@@ -33,10 +34,8 @@ enum Bytes {
     BuiltIn(&'static [u8]),
 }
 
-impl Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
             Self::BuiltIn(bytes) => bytes,
@@ -58,15 +57,21 @@ impl Weights {
     }
 
     fn new(bytes: Bytes, origin: String) -> std::result::Result<Self, CheckpointError> {
-        let (header_len, header) = SafeTensors::read_metadata(&bytes)
+        let (header_len, header) = SafeTensors::read_metadata(bytes.as_ref())
             .map_err(|e| CheckpointError::Weights { origin: origin.clone(), reason: e.to_string() })?;
         let data_start = header_len + size_of::<u64>();
-        Ok(Self(Arc::new(Inner { origin, bytes, header, data_start, sha256: OnceLock::new() })))
+        Ok(Self(Arc::new(Inner {
+            origin,
+            bytes: Arc::new(bytes),
+            header,
+            data_start,
+            sha256: OnceLock::new(),
+        })))
     }
 
     /// The SHA-256 of the file, in lower-case hexadecimal digits; read from the file the first time.
     pub fn sha256(&self) -> &str {
-        self.0.sha256.get_or_init(|| hex(&Sha256::digest(&*self.0.bytes)))
+        self.0.sha256.get_or_init(|| hex(&Sha256::digest((*self.0.bytes).as_ref())))
     }
 
     /// Takes a digest that is known already, so that the file need not be read for it.
@@ -77,6 +82,40 @@ impl Weights {
     fn info(&self, name: &str) -> Result<&TensorInfo> {
         let missing = || Error::Msg(format!("{} has no tensor `{name}`", self.0.origin));
         self.0.header.info(name).ok_or_else(missing)
+    }
+
+    /// The type that the tensor is stored in, and where it lies in the file.
+    fn place(&self, name: &str) -> Result<(DType, Range<usize>)> {
+        let info = self.info(name)?;
+        let stored = DType::try_from(info.dtype).ok().filter(|d| d.is_float()).ok_or_else(|| {
+            Error::Msg(format!("{}: tensor `{name}` is of type {:?}", self.0.origin, info.dtype))
+        })?;
+        let (start, end) = info.data_offsets;
+        Ok((stored, self.0.data_start + start..self.0.data_start + end))
+    }
+
+    fn check_shape(&self, name: &str, asked: &[usize]) -> Result<()> {
+        let found = &self.info(name)?.shape;
+        if found == asked {
+            return Ok(());
+        }
+        let origin = &self.0.origin;
+        Err(Error::Msg(format!(
+            "{origin}: tensor `{name}` has shape {found:?}, and the config asks for {asked:?}; \
+             config and weights are of different models"
+        )))
+    }
+}
+
+impl Tensors for Weights {
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Parameter> {
+        self.check_shape(name, shape)?;
+        let (stored, range) = self.place(name)?;
+        Ok(Parameter::borrowed(self.0.bytes.clone(), range, stored))
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.0.header.info(name).is_some()
     }
 }
 
@@ -97,29 +136,17 @@ fn map_file(file: &File) -> std::io::Result<memmap2::Mmap> {
 
 impl SimpleBackend for Weights {
     fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> Result<Tensor> {
-        let found = &self.info(name)?.shape;
-        if found != shape.dims() {
-            let origin = &self.0.origin;
-            return Err(Error::Msg(format!(
-                "{origin}: tensor `{name}` has shape {found:?}, and the config asks for {:?}; \
-                 config and weights are of different models",
-                shape.dims()
-            )));
-        }
+        self.check_shape(name, shape.dims())?;
         self.get_unchecked(name, dtype, device)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        let info = self.info(name)?;
-        let stored = DType::try_from(info.dtype).ok().filter(|d| d.is_float()).ok_or_else(|| {
-            Error::Msg(format!("{}: tensor `{name}` is of type {:?}", self.0.origin, info.dtype))
-        })?;
-        let (start, end) = info.data_offsets;
-        let bytes = &self.0.bytes[self.0.data_start + start..self.0.data_start + end];
-        Tensor::from_raw_buffer(bytes, stored, &info.shape, device)?.to_dtype(dtype)
+        let (stored, range) = self.place(name)?;
+        let bytes = &(*self.0.bytes).as_ref()[range];
+        Tensor::from_raw_buffer(bytes, stored, &self.info(name)?.shape, device)?.to_dtype(dtype)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.0.header.info(name).is_some()
+        self.contains(name)
     }
 }

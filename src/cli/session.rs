@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 use vae::checkpoint::{Checkpoint, Hub, Precision, Source};
 use vae::device::Compute;
-use vae::kernels::Level;
+use vae::kernels::SharedWorkspace;
 use vae::latents::{Provenance, Scaling};
 use vae::model::{Config, LatentDecoder, PictureEncoder};
 
@@ -24,6 +24,7 @@ pub struct Session<'a> {
     checkpoint: OnceCell<Checkpoint>,
     encoder: OnceCell<PictureEncoder>,
     decoder: OnceCell<LatentDecoder>,
+    space: SharedWorkspace,
 }
 
 impl<'a> Session<'a> {
@@ -34,12 +35,12 @@ impl<'a> Session<'a> {
             ui.note(&format!("note: {note}"));
         }
         let (checkpoint, encoder, decoder) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Level::from_env().map_err(|e| Failure::Usage(e.to_string()))?;
+        let space = SharedWorkspace::new().map_err(|e| Failure::Usage(e.to_string()))?;
         let source = args.model.clone().unwrap_or(default);
         if args.revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
             return Err(Failure::Usage("--revision is for models on the hub".into()));
         }
-        Ok(Self { source, args, ui, compute, checkpoint, encoder, decoder })
+        Ok(Self { source, args, ui, compute, checkpoint, encoder, decoder, space })
     }
 
     /// The checkpoint, opened (and downloaded) the first time.
@@ -64,21 +65,19 @@ impl<'a> Session<'a> {
         Ok(self.checkpoint()?.config())
     }
 
-    /// The encoding half, read the first time.
+    /// The encoding half, made the first time.
     pub fn encoder(&self) -> Result<&PictureEncoder, Failure> {
         let checkpoint = self.checkpoint()?;
         get_or_try_init(&self.encoder, || {
-            let tensors = checkpoint.var_builder(self.compute.dtype, &self.compute.device);
-            PictureEncoder::new(checkpoint.config(), tensors).map_err(unfit)
+            PictureEncoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
         })
     }
 
-    /// The decoding half, read the first time.
+    /// The decoding half, made the first time.
     pub fn decoder(&self) -> Result<&LatentDecoder, Failure> {
         let checkpoint = self.checkpoint()?;
         get_or_try_init(&self.decoder, || {
-            let tensors = checkpoint.var_builder(self.compute.dtype, &self.compute.device);
-            LatentDecoder::new(checkpoint.config(), tensors).map_err(unfit)
+            LatentDecoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
         })
     }
 

@@ -76,6 +76,11 @@ impl FeatureMap {
         Self { data: Aligned::zeroed(shape.floats()), shape, sums: None }
     }
 
+    /// Floats that it has memory for.
+    pub fn capacity(&self) -> usize {
+        self.data.capacity()
+    }
+
     /// Takes another shape and forgets the content.
     pub fn reshape(&mut self, shape: Shape) {
         self.data.ensure(shape.floats());

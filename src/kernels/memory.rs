@@ -28,11 +28,16 @@ impl Aligned {
 
     /// Makes room for `len` floats; what they hold is unspecified.
     pub fn ensure(&mut self, len: usize) {
-        if self.floats.len() < len + LINE {
+        if self.capacity() < len || self.floats.is_empty() {
             *self = Self::default(); // the old memory goes back before the new is asked for
             *self = Self::zeroed(len);
         }
         self.len = len;
+    }
+
+    /// The most floats that `ensure` gives without asking the system.
+    pub fn capacity(&self) -> usize {
+        self.floats.len().saturating_sub(LINE)
     }
 
     pub fn as_slice(&self) -> &[f32] {

@@ -32,4 +32,4 @@ pub use conv2d::Kind;
 pub use feature_map::{FeatureMap, Shape};
 pub use group_norm::Norm;
 pub use level::Level;
-pub use workspace::Workspace;
+pub use workspace::{SharedWorkspace, Workspace};

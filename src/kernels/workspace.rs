@@ -2,8 +2,10 @@
 
 use super::attention::Attention;
 use super::conv2d::Filters;
-use super::feature_map::FeatureMap;
+use super::feature_map::{FeatureMap, Shape};
 use super::level::{Level, LevelError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What one picture's way through the network needs.
 pub struct Workspace {
@@ -24,12 +26,70 @@ impl Workspace {
     }
 
     /// A map to write, with memory of one that was given back.
-    pub fn take(&mut self) -> FeatureMap {
-        self.spare.pop().unwrap_or_default()
+    ///
+    /// The largest is taken: two large maps then take turns through the whole network, and fit the next picture as well.
+    /// Where it is too small all are, and their memory goes back to the system before the new map's is asked for.
+    pub fn take(&mut self, shape: Shape) -> FeatureMap {
+        let largest = (0..self.spare.len()).max_by_key(|&i| self.spare[i].capacity());
+        match largest.filter(|&i| self.spare[i].capacity() >= shape.floats()) {
+            Some(i) => self.spare.swap_remove(i),
+            None => {
+                self.spare.clear();
+                FeatureMap::default()
+            }
+        }
     }
 
     /// Gives back a map that is not needed any more.
     pub fn give(&mut self, map: FeatureMap) {
         self.spare.push(map);
+    }
+}
+
+/// A workspace in which the pictures of several models take turns. Cheap to clone.
+#[derive(Clone)]
+pub struct SharedWorkspace(Arc<Mutex<Workspace>>);
+
+impl SharedWorkspace {
+    /// Around a [`Workspace::new`].
+    pub fn new() -> Result<Self, LevelError> {
+        Ok(Self(Arc::new(Mutex::new(Workspace::new()?))))
+    }
+
+    /// The workspace, once nobody else uses it.
+    pub fn lock(&self) -> MutexGuard<'_, Workspace> {
+        // A panic elsewhere may have lost maps, which are made anew.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SharedWorkspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a workspace")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_large_maps_take_turns() {
+        let mut space = Workspace::new().expect("a level");
+        let (small, large) = (Shape::new(16, 8, 8), Shape::new(16, 32, 32));
+        let [mut a, mut b] = [space.take(small), space.take(large)];
+        a.reshape(small);
+        b.reshape(large);
+        let memory = b.data().as_ptr();
+        space.give(b);
+        space.give(a);
+        let again = space.take(small);
+        assert_eq!(again.capacity(), large.floats(), "the largest goes first");
+        space.give(again);
+        let mut last = space.take(large);
+        last.reshape(large);
+        assert_eq!(last.data().as_ptr(), memory);
+        space.take(Shape::new(16, 64, 64));
+        assert!(space.spare.is_empty(), "what is too small goes back to the system");
     }
 }

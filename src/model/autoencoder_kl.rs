@@ -3,13 +3,13 @@
 //! A command that encodes loads only [`PictureEncoder`], one that decodes only [`LatentDecoder`].
 
 use candle_core::{Device, Error, Result, Tensor};
-use candle_nn::VarBuilder;
 
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::layers::Conv2d;
+use super::parameters::Parameters;
 use super::{Config, Posterior};
-use crate::kernels::{FeatureMap, Kind, Shape, Workspace};
+use crate::kernels::{FeatureMap, Kind, Shape, SharedWorkspace, Workspace};
 
 /// Picture → posterior: `encoder`, then `quant_conv`.
 #[derive(Debug, Clone)]
@@ -17,17 +17,19 @@ pub struct PictureEncoder {
     encoder: Encoder,
     quant_conv: Option<Conv2d>,
     config: Config,
+    space: SharedWorkspace,
 }
 
 impl PictureEncoder {
-    /// Reads the tensors under `encoder` and `quant_conv`.
-    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+    /// Finds the tensors under `encoder` and `quant_conv`.
+    pub fn new(config: &Config, vb: Parameters, space: &SharedWorkspace) -> Result<Self> {
         let moments = 2 * config.latent_channels;
         let quant_conv = || Conv2d::new(moments, moments, Kind::Point, vb.pp("quant_conv"));
         Ok(Self {
             encoder: Encoder::new(config, vb.pp("encoder"))?,
             quant_conv: config.use_quant_conv.then(quant_conv).transpose()?,
             config: config.clone(),
+            space: space.clone(),
         })
     }
 
@@ -42,13 +44,13 @@ impl PictureEncoder {
                 x.dims()
             );
         }
-        for_each_picture(x, |x, space| self.encoder.forward(x, space))
+        for_each_picture(x, &self.space, |x, space| self.encoder.forward(x, space))
     }
 
     /// h `[n, 8, h/8, w/8]` → moments of the same shape: mean and log-variance.
     pub fn moments(&self, h: &Tensor) -> Result<Tensor> {
         match &self.quant_conv {
-            Some(quant_conv) => for_each_picture(h, |h, space| quant_conv.replace(h, space)),
+            Some(quant_conv) => for_each_picture(h, &self.space, |h, space| quant_conv.replace(h, space)),
             None => Ok(h.clone()),
         }
     }
@@ -65,17 +67,19 @@ pub struct LatentDecoder {
     post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
     config: Config,
+    space: SharedWorkspace,
 }
 
 impl LatentDecoder {
-    /// Reads the tensors under `post_quant_conv` and `decoder`.
-    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+    /// Finds the tensors under `post_quant_conv` and `decoder`.
+    pub fn new(config: &Config, vb: Parameters, space: &SharedWorkspace) -> Result<Self> {
         let c = config.latent_channels;
         let post_quant_conv = || Conv2d::new(c, c, Kind::Point, vb.pp("post_quant_conv"));
         Ok(Self {
             post_quant_conv: config.use_post_quant_conv.then(post_quant_conv).transpose()?,
             decoder: Decoder::new(config, vb.pp("decoder"))?,
             config: config.clone(),
+            space: space.clone(),
         })
     }
 
@@ -87,14 +91,16 @@ impl LatentDecoder {
             candle_core::bail!("the decoder takes latents [n, {c}, h, w], not {:?}", latents.dims());
         }
         match &self.post_quant_conv {
-            Some(post_quant_conv) => for_each_picture(latents, |z, space| post_quant_conv.replace(z, space)),
+            Some(post_quant_conv) => {
+                for_each_picture(latents, &self.space, |z, space| post_quant_conv.replace(z, space))
+            }
             None => Ok(latents.clone()),
         }
     }
 
     /// Unscaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        for_each_picture(&self.z(latents)?, |z, space| self.decoder.forward(z, space))
+        for_each_picture(&self.z(latents)?, &self.space, |z, space| self.decoder.forward(z, space))
     }
 }
 
@@ -109,11 +115,12 @@ pub struct AutoencoderKl {
 }
 
 impl AutoencoderKl {
-    /// Reads all tensors of the checkpoint.
-    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+    /// Finds all tensors of the checkpoint: a [`Parameters`], or candle's `VarBuilder`.
+    pub fn new(config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
+        let (vb, space) = (tensors.into(), SharedWorkspace::new().map_err(Error::wrap)?);
         Ok(Self {
-            encoder: PictureEncoder::new(config, vb.clone())?,
-            decoder: LatentDecoder::new(config, vb)?,
+            encoder: PictureEncoder::new(config, vb.clone(), &space)?,
+            decoder: LatentDecoder::new(config, vb, &space)?,
             config: config.clone(),
         })
     }
@@ -137,15 +144,17 @@ impl AutoencoderKl {
 /// `[n, c, h, w]` → `[n, c', h', w']`, picture by picture: a batch needs no more memory than one picture.
 fn for_each_picture(
     batch: &Tensor,
+    space: &SharedWorkspace,
     forward: impl Fn(FeatureMap, &mut Workspace) -> Result<FeatureMap>,
 ) -> Result<Tensor> {
     let (n, channels, height, width) = batch.dims4()?;
-    let mut space = Workspace::new().map_err(Error::wrap)?;
+    let mut space = space.lock();
     let mut results = Vec::with_capacity(n);
     for i in 0..n {
         let planes = batch.get(i)?.flatten_all()?.to_vec1::<f32>()?;
-        let mut x = space.take();
-        x.read_planes(&planes, Shape::new(channels, height, width));
+        let shape = Shape::new(channels, height, width);
+        let mut x = space.take(shape);
+        x.read_planes(&planes, shape);
         let y = forward(x, &mut space)?;
         let Shape { channels, height, width } = y.shape();
         results.push(Tensor::from_vec(y.to_planes(), (1, channels, height, width), &Device::Cpu)?);

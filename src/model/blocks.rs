@@ -1,9 +1,9 @@
 //! The blocks that encoder and decoder are made of.
 
 use candle_core::Result;
-use candle_nn::VarBuilder;
 
 use super::layers::{Attention, Conv2d, GroupNorm};
+use super::parameters::Parameters;
 use crate::kernels::{FeatureMap, Kind, Workspace};
 
 /// Two convolutions, each after a group norm and SiLU, and a shortcut around them.
@@ -18,7 +18,7 @@ pub struct ResnetBlock {
 
 impl ResnetBlock {
     /// `resnets.{j}`; there is a `conv_shortcut` where the number of channels changes.
-    pub fn new(groups: usize, c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Self> {
+    pub fn new(groups: usize, c_in: usize, c_out: usize, vb: Parameters) -> Result<Self> {
         let shortcut = || Conv2d::new(c_in, c_out, Kind::Point, vb.pp("conv_shortcut"));
         Ok(Self {
             norm1: GroupNorm::new(groups, c_in, true, vb.pp("norm1"))?,
@@ -50,7 +50,7 @@ pub struct MidBlock {
 
 impl MidBlock {
     /// `mid_block`; the attention can be absent (`mid_block_add_attention`).
-    pub fn new(groups: usize, channels: usize, attention: bool, vb: VarBuilder) -> Result<Self> {
+    pub fn new(groups: usize, channels: usize, attention: bool, vb: Parameters) -> Result<Self> {
         let resnet = |j: usize| ResnetBlock::new(groups, channels, channels, vb.pp("resnets").pp(j));
         let attention = attention.then(|| Attention::new(groups, channels, vb.pp("attentions.0")));
         Ok(Self { resnets: [resnet(0)?, resnet(1)?], attention: attention.transpose()? })
@@ -87,7 +87,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn resnets(&self, groups: usize, vb: &VarBuilder) -> Result<Vec<ResnetBlock>> {
+    fn resnets(&self, groups: usize, vb: &Parameters) -> Result<Vec<ResnetBlock>> {
         let c_in = |j: usize| if j == 0 { self.c_in } else { self.c_out };
         (0..self.layers)
             .map(|j| ResnetBlock::new(groups, c_in(j), self.c_out, vb.pp("resnets").pp(j)))
@@ -97,7 +97,7 @@ impl Stage {
 
 impl DownBlock {
     /// `down_blocks.{i}`
-    pub fn new(groups: usize, stage: Stage, vb: VarBuilder) -> Result<Self> {
+    pub fn new(groups: usize, stage: Stage, vb: Parameters) -> Result<Self> {
         let downsampler = || Conv2d::new(stage.c_out, stage.c_out, Kind::Down2, vb.pp("downsamplers.0.conv"));
         Ok(Self {
             resnets: stage.resnets(groups, &vb)?,
@@ -120,7 +120,7 @@ pub struct UpBlock {
 
 impl UpBlock {
     /// `up_blocks.{i}`
-    pub fn new(groups: usize, stage: Stage, vb: VarBuilder) -> Result<Self> {
+    pub fn new(groups: usize, stage: Stage, vb: Parameters) -> Result<Self> {
         let upsampler = || Conv2d::new(stage.c_out, stage.c_out, Kind::Up2, vb.pp("upsamplers.0.conv"));
         Ok(Self {
             resnets: stage.resnets(groups, &vb)?,

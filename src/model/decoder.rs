@@ -1,11 +1,11 @@
 //! z → picture: the rebuilding half (`Decoder` in `diffusers/models/autoencoders/vae.py`).
 
 use candle_core::Result;
-use candle_nn::VarBuilder;
 
 use super::Config;
 use super::blocks::{MidBlock, Stage, UpBlock};
 use super::layers::{Conv2d, GroupNorm};
+use super::parameters::Parameters;
 use crate::kernels::{FeatureMap, Kind, Workspace};
 
 /// The rebuilding half.
@@ -20,7 +20,7 @@ pub struct Decoder {
 
 impl Decoder {
     /// Reads the tensors under `decoder`.
-    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+    pub fn new(config: &Config, vb: Parameters) -> Result<Self> {
         let groups = config.norm_num_groups;
         let channels: Vec<usize> = config.block_out_channels.iter().rev().copied().collect(); // [512, 512, 256, 128]
         let (first, last) = (channels[0], channels[channels.len() - 1]);

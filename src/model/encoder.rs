@@ -1,11 +1,11 @@
 //! Picture → h: the compressing half (`Encoder` in `diffusers/models/autoencoders/vae.py`).
 
 use candle_core::Result;
-use candle_nn::VarBuilder;
 
 use super::Config;
 use super::blocks::{DownBlock, MidBlock, Stage};
 use super::layers::{Conv2d, GroupNorm};
+use super::parameters::Parameters;
 use crate::kernels::{FeatureMap, Kind, Workspace};
 
 /// The compressing half.
@@ -20,7 +20,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// Reads the tensors under `encoder`.
-    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+    pub fn new(config: &Config, vb: Parameters) -> Result<Self> {
         let groups = config.norm_num_groups;
         let channels = &config.block_out_channels; // [128, 256, 512, 512]
         let (first, last) = (channels[0], channels[channels.len() - 1]);

@@ -1,8 +1,8 @@
 //! The layers that own weights: convolution, group norm, attention.
 
 use candle_core::{Error, Result};
-use candle_nn::VarBuilder;
 
+use super::parameters::{Parameter, Parameters};
 use crate::kernels::{self, FeatureMap, Kind, Norm, Workspace};
 
 /// Every group norm of the VAE has this epsilon (`resnet_eps=1e-6` in `diffusers/models/autoencoders/vae.py`).
@@ -11,24 +11,23 @@ const NORM_EPS: f64 = 1e-6;
 /// A convolution with bias.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    weight: Vec<f32>, // [out, in, k, k]
-    bias: Vec<f32>,   // [out]
+    weight: Parameter, // [out, in, k, k]
+    bias: Vec<f32>,    // [out]
     c_in: usize,
     kind: Kind,
 }
 
 impl Conv2d {
     /// Reads `weight` and `bias` under the prefix of `vb`.
-    pub fn new(c_in: usize, c_out: usize, kind: Kind, vb: VarBuilder) -> Result<Self> {
+    pub fn new(c_in: usize, c_out: usize, kind: Kind, vb: Parameters) -> Result<Self> {
         let k = if kind == Kind::Point { 1 } else { 3 };
-        let weight = vb.get((c_out, c_in, k, k), "weight")?.flatten_all()?.to_vec1()?;
-        let bias = vb.get(c_out, "bias")?.to_vec1()?;
-        Ok(Self { weight, bias, c_in, kind })
+        let weight = vb.get(&[c_out, c_in, k, k], "weight")?;
+        Ok(Self { weight, bias: vb.vector(c_out, "bias")?, c_in, kind })
     }
 
     /// `conv(norm(x))`, with or without the norm.
     pub fn forward(&self, x: &FeatureMap, norm: Option<&Norm>, space: &mut Workspace) -> Result<FeatureMap> {
-        let mut y = space.take();
+        let mut y = space.take(self.kind.output(x.shape(), self.bias.len()));
         let level = space.level;
         self.prepare(norm, space)?.run(level, x, &mut y).map_err(Error::wrap)?;
         Ok(y)
@@ -66,7 +65,8 @@ impl Conv2d {
         space: &'a mut Workspace,
     ) -> Result<kernels::conv2d::Conv2d<'a>> {
         let (c_out, c_in) = (self.bias.len(), self.c_in);
-        space.filters.pack(space.level, self.kind, &self.weight, c_out, c_in).map_err(Error::wrap)?;
+        let weight = self.weight.to_f32()?;
+        space.filters.pack(space.level, self.kind, &weight, c_out, c_in).map_err(Error::wrap)?;
         let bias = Some(&self.bias[..]);
         Ok(kernels::conv2d::Conv2d { filters: &space.filters, bias, norm, add: false, sums: true })
     }
@@ -83,9 +83,8 @@ pub struct GroupNorm {
 
 impl GroupNorm {
     /// Reads `weight` and `bias` under the prefix of `vb`.
-    pub fn new(groups: usize, channels: usize, silu: bool, vb: VarBuilder) -> Result<Self> {
-        let weight = vb.get(channels, "weight")?.to_vec1()?;
-        let bias = vb.get(channels, "bias")?.to_vec1()?;
+    pub fn new(groups: usize, channels: usize, silu: bool, vb: Parameters) -> Result<Self> {
+        let (weight, bias) = (vb.vector(channels, "weight")?, vb.vector(channels, "bias")?);
         Ok(Self { weight, bias, groups, silu })
     }
 
@@ -113,9 +112,9 @@ pub struct Attention {
 impl Attention {
     /// Reads the current spelling (`to_q`, `to_k`, `to_v`, `to_out.0`) or the older one
     /// (`query`, `key`, `value`, `proj_attn`), as linear `[c,c]` or as convolution `[c,c,1,1]`.
-    pub fn new(groups: usize, channels: usize, vb: VarBuilder) -> Result<Self> {
+    pub fn new(groups: usize, channels: usize, vb: Parameters) -> Result<Self> {
         let projection = |name: &str, older: &str| {
-            let name = if vb.contains_tensor(&format!("{older}.weight")) { older } else { name };
+            let name = if vb.contains(&format!("{older}.weight")) { older } else { name };
             pointwise(channels, vb.pp(name))
         };
         Ok(Self {
@@ -133,7 +132,7 @@ impl Attention {
         let q = self.to_q.forward(&x, Some(&norm), space)?;
         let k = self.to_k.forward(&x, Some(&norm), space)?;
         let v = self.to_v.forward(&x, Some(&norm), space)?;
-        let mut h = space.take();
+        let mut h = space.take(x.shape());
         space.attention.run(space.level, [&q, &k, &v], &mut h).map_err(Error::wrap)?;
         self.to_out.add_to(&mut x, &h, None, space)?;
         for map in [q, k, v, h] {
@@ -144,12 +143,8 @@ impl Attention {
 }
 
 /// A projection of every position by itself, stored as `[c,c,1,1]` or as `[c,c]`.
-fn pointwise(channels: usize, vb: VarBuilder) -> Result<Conv2d> {
-    let weight = vb
-        .get((channels, channels, 1, 1), "weight")
-        .or_else(|_| vb.get((channels, channels), "weight"))?
-        .flatten_all()?
-        .to_vec1()?;
-    let bias = vb.get(channels, "bias")?.to_vec1()?;
-    Ok(Conv2d { weight, bias, c_in: channels, kind: Kind::Point })
+fn pointwise(channels: usize, vb: Parameters) -> Result<Conv2d> {
+    let weight =
+        vb.get(&[channels, channels, 1, 1], "weight").or_else(|_| vb.get(&[channels, channels], "weight"))?;
+    Ok(Conv2d { weight, bias: vb.vector(channels, "bias")?, c_in: channels, kind: Kind::Point })
 }

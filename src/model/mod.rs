@@ -5,6 +5,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`config`] | `config.json` |
+//! | [`parameters`] | the tensors of a checkpoint, where they lie |
 //! | [`layers`] | `conv`, `norm`, `attention`: one struct for each kind of weight |
 //! | [`blocks`] | residual block, mid block, down block, up block |
 //! | [`encoder`] | picture `[n,3,h,w]` → h `[n,8,h/8,w/8]` |
@@ -21,8 +22,10 @@ pub mod config;
 pub mod decoder;
 pub mod encoder;
 pub mod layers;
+pub mod parameters;
 pub mod posterior;
 
 pub use autoencoder_kl::{AutoencoderKl, LatentDecoder, PictureEncoder};
 pub use config::{Config, ConfigError};
+pub use parameters::{Parameter, Parameters, Tensors};
 pub use posterior::Posterior;

@@ -1,9 +1,8 @@
 //! Every stage that the tutorial names, against tensors from diffusers (`tests/golden/make.py`).
 
-use candle_core::{DType, Device, Result};
-use candle_nn::VarBuilder;
+use candle_core::Result;
 use vae::checkpoint::built_in;
-use vae::model::{AutoencoderKl, Config, Posterior};
+use vae::model::{AutoencoderKl, Config, Parameters, Posterior};
 use vae::noise::{Generator, add_uniform_noise};
 use vae::picture::Picture;
 
@@ -31,14 +30,14 @@ fn a_model_without_quant_conv_and_attention_but_with_a_shift() -> Result<()> {
 #[test]
 fn the_built_in_model_with_its_trained_weights() -> Result<()> {
     let checkpoint = built_in::open().expect("it is part of the program");
-    stages_agree_with("tiny.safetensors", checkpoint.var_builder(DType::F32, &Device::Cpu))
+    stages_agree_with("tiny.safetensors", checkpoint.parameters())
 }
 
 fn stages_agree(file: &str) -> Result<()> {
-    stages_agree_with(file, formula::var_builder())
+    stages_agree_with(file, formula::var_builder().into())
 }
 
-fn stages_agree_with(file: &str, weights: VarBuilder) -> Result<()> {
+fn stages_agree_with(file: &str, weights: Parameters) -> Result<()> {
     let golden = Golden::open(file);
     let config = Config::from_json(golden.text("config")).expect("diffusers' config is valid");
     let vae = AutoencoderKl::new(&config, weights)?;

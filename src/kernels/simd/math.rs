@@ -33,10 +33,10 @@ fn exp_signed<S: Simd>(s: S, x: S::V, sign: f32) -> S::V {
     s.scale_exponent(power, rounded)
 }
 
-/// Neither an infinity nor a denormal comes out of an exponential of this.
+/// Neither an infinity nor a denormal comes out of an exponential of this; NaN stays NaN.
 #[inline(always)]
 fn clamp<S: Simd>(s: S, x: S::V) -> S::V {
-    s.min(s.max(x, s.splat(-87.0)), s.splat(87.0))
+    s.min(s.splat(87.0), s.max(s.splat(-87.0), x))
 }
 
 /// eˣ to about 1e-7, relative; x is clamped to ±87.

@@ -42,9 +42,9 @@ pub trait Simd: Copy + Send + Sync {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a / b`
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The smaller one, lane by lane.
+    /// The smaller one, lane by lane; `b` where either is NaN.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The larger one, lane by lane.
+    /// The larger one, lane by lane; `b` where either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a·b + c`
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
