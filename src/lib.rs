@@ -36,7 +36,7 @@
 //! # }
 //! ```
 
-#![deny(unsafe_code, missing_docs)]
+#![deny(unsafe_code, missing_docs, clippy::undocumented_unsafe_blocks)]
 
 pub mod checkpoint;
 pub mod device;

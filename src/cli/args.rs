@@ -192,6 +192,9 @@ pub struct ModelArgs {
     /// Precision to compute in; the CPU has f32 and no other
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub dtype: ComputeDtype,
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -36,6 +36,9 @@ impl<'a> Session<'a> {
         }
         let (checkpoint, encoder, decoder) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         let space = SharedWorkspace::new().map_err(|e| Failure::Usage(e.to_string()))?;
+        if let Some(threads) = args.threads {
+            limit_threads(threads.get())?;
+        }
         let source = args.model.clone().unwrap_or(default);
         if args.revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
             return Err(Failure::Usage("--revision is for models on the hub".into()));
@@ -103,6 +106,11 @@ impl<'a> Session<'a> {
             ..Provenance::default()
         })
     }
+}
+
+fn limit_threads(threads: usize) -> Result<(), Failure> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.map_err(|e| Failure::Usage(format!("--threads {threads}: {e}")))
 }
 
 fn unfit(e: candle_core::Error) -> Failure {

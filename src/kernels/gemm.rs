@@ -65,6 +65,10 @@ impl Kernel for Multiply {
     }
 }
 
+/// The product in slices of the depth.
+///
+/// # Safety
+/// As for [`Product::run`].
 #[inline(always)]
 unsafe fn by_depth<S: Simd, const R: usize>(s: S, product: Product) {
     let mut done = 0;
@@ -90,6 +94,10 @@ unsafe fn by_depth<S: Simd, const R: usize>(s: S, product: Product) {
     }
 }
 
+/// A slice, two vectors of columns at a time.
+///
+/// # Safety
+/// As for [`Product::run`].
 #[inline(always)]
 unsafe fn by_columns<S: Simd, const R: usize>(s: S, product: &Product) {
     let vectors = product.panels * (BLOCK / S::LANES);
@@ -106,6 +114,10 @@ unsafe fn by_columns<S: Simd, const R: usize>(s: S, product: &Product) {
     }
 }
 
+/// `N` vectors of columns from `vector`, a tile of rows at a time.
+///
+/// # Safety
+/// As for [`Product::run`]; `vector + N` is at most the number of vectors in a row of C.
 #[inline(always)]
 unsafe fn by_rows<S: Simd, const R: usize, const N: usize>(s: S, product: &Product, vector: usize) {
     let mut row = 0;
@@ -129,6 +141,9 @@ unsafe fn by_rows<S: Simd, const R: usize, const N: usize>(s: S, product: &Produ
 }
 
 /// `R` rows of C from `row`, `N` vectors of each row from `vector`.
+///
+/// # Safety
+/// As for `by_rows`; `row + R` is at most the number of rows.
 #[inline(always)]
 unsafe fn tile<S: Simd, const R: usize, const N: usize>(s: S, product: &Product, row: usize, vector: usize) {
     let per_panel = BLOCK / S::LANES;
@@ -186,6 +201,9 @@ fn next_panel(product: &Product, panel: usize) -> *const f32 {
 }
 
 /// One step of the depth: row r of the tile gains `A[r]`·B.
+///
+/// # Safety
+/// `a` is readable at `R` places, `BLOCK` floats apart; each of `b` for a vector.
 #[inline(always)]
 unsafe fn step<S: Simd, const R: usize, const N: usize>(
     s: S,

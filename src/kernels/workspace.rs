@@ -19,10 +19,9 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// An empty one, at the level that `VAE_CPU` names or else the machine's best.
-    pub fn new() -> Result<Self, LevelError> {
-        let (filters, attention) = (Filters::default(), Attention::default());
-        Ok(Self { level: Level::from_env()?, filters, attention, spare: Vec::new() })
+    /// An empty one.
+    pub fn new(level: Level) -> Self {
+        Self { level, filters: Filters::default(), attention: Attention::default(), spare: Vec::new() }
     }
 
     /// A map to write, with memory of one that was given back.
@@ -51,9 +50,14 @@ impl Workspace {
 pub struct SharedWorkspace(Arc<Mutex<Workspace>>);
 
 impl SharedWorkspace {
-    /// Around a [`Workspace::new`].
+    /// An empty one, at the level that `VAE_CPU` names or else the machine's best.
     pub fn new() -> Result<Self, LevelError> {
-        Ok(Self(Arc::new(Mutex::new(Workspace::new()?))))
+        Ok(Self::at(Level::from_env()?))
+    }
+
+    /// An empty one.
+    pub fn at(level: Level) -> Self {
+        Self(Arc::new(Mutex::new(Workspace::new(level))))
     }
 
     /// The workspace, once nobody else uses it.
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn two_large_maps_take_turns() {
-        let mut space = Workspace::new().expect("a level");
+        let mut space = Workspace::new(Level::detect());
         let (small, large) = (Shape::new(16, 8, 8), Shape::new(16, 32, 32));
         let [mut a, mut b] = [space.take(small), space.take(large)];
         a.reshape(small);

@@ -117,10 +117,15 @@ pub struct AutoencoderKl {
 impl AutoencoderKl {
     /// Finds all tensors of the checkpoint: a [`Parameters`], or candle's `VarBuilder`.
     pub fn new(config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
-        let (vb, space) = (tensors.into(), SharedWorkspace::new().map_err(Error::wrap)?);
+        Self::within(&SharedWorkspace::new().map_err(Error::wrap)?, config, tensors)
+    }
+
+    /// The same, in a workspace that is there already.
+    pub fn within(space: &SharedWorkspace, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
+        let vb = tensors.into();
         Ok(Self {
-            encoder: PictureEncoder::new(config, vb.clone(), &space)?,
-            decoder: LatentDecoder::new(config, vb, &space)?,
+            encoder: PictureEncoder::new(config, vb.clone(), space)?,
+            decoder: LatentDecoder::new(config, vb, space)?,
             config: config.clone(),
         })
     }

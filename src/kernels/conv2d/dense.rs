@@ -61,7 +61,8 @@ impl Piece<'_> {
                 self.multiply(Rows { start, stride: map.shape.plane(), depth: map.shape.channels })
             }
             (Input::Pixels(map), Some(norm)) => with_scratch(blocks * stride, |scratch| {
-                self.normed(map.data().as_ptr(), map.shape.plane(), norm, scratch);
+                // SAFETY: `data` is the whole of a map that nobody writes.
+                unsafe { self.normed(map.data().as_ptr(), map.shape.plane(), norm, scratch) };
                 self.multiply(Rows { start: scratch.as_ptr(), stride, depth: map.shape.channels })
             }),
             (Input::InPlace { channels }, norm) => with_scratch(blocks * stride, |scratch| {
@@ -69,7 +70,8 @@ impl Piece<'_> {
                 // SAFETY: this piece's pixels are used by no other piece.
                 let start = unsafe { self.target.out.at(0) };
                 match norm {
-                    Some(norm) => self.normed(start, plane, norm, scratch),
+                    // SAFETY: the map had these blocks before its channels were changed, and the pixels are this piece's.
+                    Some(norm) => unsafe { self.normed(start, plane, norm, scratch) },
                     None => scratch.chunks_exact_mut(stride).enumerate().for_each(|(block, to)| {
                         // SAFETY: the map had this block before its channels were changed.
                         to.copy_from_slice(unsafe {
@@ -90,10 +92,13 @@ impl Piece<'_> {
     }
 
     /// This piece's pixels of a map that starts at `map`, normed: `to` is `[c/16][pixels][16]`.
-    fn normed(&self, map: *const f32, plane: usize, norm: &Norm, to: &mut [f32]) {
+    ///
+    /// # Safety
+    /// The map has as many blocks as `to`, `plane` floats apart, with this piece's pixels in each, and nobody writes them.
+    unsafe fn normed(&self, map: *const f32, plane: usize, norm: &Norm, to: &mut [f32]) {
         let stride = self.pixels.len() * BLOCK;
         for (block, to) in to.chunks_exact_mut(stride).enumerate() {
-            // SAFETY: the map has this block, and no other piece writes these pixels.
+            // SAFETY: the contract above.
             let from = unsafe {
                 std::slice::from_raw_parts(map.add(block * plane + self.pixels.start * BLOCK), stride)
             };

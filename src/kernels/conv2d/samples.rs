@@ -114,6 +114,9 @@ impl<S: Simd> Source<'_, S> {
 }
 
 /// The transform down the columns: rows `first..` of the ring → `[samples][columns][16]`.
+///
+/// # Safety
+/// `sampled` holds that many floats.
 #[inline(always)]
 unsafe fn vertical<F: Form, S: Simd>(s: S, ring: &[f32], first: usize, columns: usize, sampled: &mut [f32]) {
     let width = columns * BLOCK;
@@ -137,6 +140,10 @@ unsafe fn vertical<F: Form, S: Simd>(s: S, ring: &[f32], first: usize, columns: 
 }
 
 /// The transform along the rows: `[samples][columns][16]` → tiles of `to`, `[samples][samples]` at `stride`.
+///
+/// # Safety
+/// `sampled` holds that many floats, of columns enough for the tiles; `to` is writable for `tiles` blocks at each of the
+/// strides, and nobody else uses them.
 #[inline(always)]
 unsafe fn horizontal<F: Form, S: Simd>(
     s: S,

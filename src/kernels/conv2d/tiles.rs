@@ -52,7 +52,7 @@ pub fn pieces<F: Form>(input: Shape, output: Shape, threads: usize) -> Vec<Piece
 
 /// Rows and columns of rectangles of about `tiles` tiles, up to twice as wide as high.
 fn rectangle(grid: (usize, usize), tiles: usize) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
-    let width = if tiles >= 128 { 16 } else { 8 }.min(grid.1);
+    let width = 8.min(grid.1);
     let height = (tiles / width).clamp(1, grid.0);
     let width = (tiles / height).clamp(1, grid.1);
     (cut(grid.0, height), cut(grid.1, width))

@@ -1,5 +1,7 @@
 //! AVX2 and FMA: eight lanes, sixteen registers.
 
+#![expect(clippy::undocumented_unsafe_blocks, reason = "one contract for all of them, at the `impl`")]
+
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
@@ -19,6 +21,8 @@ impl Avx2 {
     /// Runs a kernel with these instructions.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        /// # Safety
+        /// The machine has AVX2 and FMA.
         #[target_feature(enable = "avx2,fma")]
         fn entry<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
             kernel.run(simd)

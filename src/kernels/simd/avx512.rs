@@ -1,5 +1,7 @@
 //! AVX-512: sixteen lanes, thirty-two registers.
 
+#![expect(clippy::undocumented_unsafe_blocks, reason = "one contract for all of them, at the `impl`")]
+
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
@@ -18,6 +20,8 @@ impl Avx512 {
     /// Runs a kernel with these instructions.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        /// # Safety
+        /// The machine has AVX-512 (foundation).
         #[target_feature(enable = "avx512f")]
         fn entry<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
             kernel.run(simd)

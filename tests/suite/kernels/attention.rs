@@ -54,3 +54,23 @@ fn shapes_that_differ_are_an_error() {
     let (a, b) = (FeatureMap::new(Shape::new(8, 4, 4)), FeatureMap::new(Shape::new(8, 4, 5)));
     assert!(Attention::default().run(Level::detect(), [&a, &b, &a], &mut FeatureMap::default()).is_err());
 }
+
+#[test]
+fn what_is_no_number_is_not_hidden() {
+    let shape = Shape::new(24, 5, 9);
+    let random = &mut Random(8);
+    let plain = random.values(shape.channels * shape.pixels(), 1.0);
+    for level in Level::all() {
+        for wrong in [f32::NAN, f32::INFINITY] {
+            for which in 0..3 {
+                let mut planes = [plain.clone(), plain.clone(), plain.clone()];
+                planes[which][7 * 45 + 40] = wrong; // channel 7 of the last row
+                let maps = planes.map(|planes| FeatureMap::from_planes(&planes, shape));
+                let mut out = FeatureMap::default();
+                Attention::default().run(level, maps.each_ref(), &mut out).unwrap();
+                let seen = out.to_planes().iter().any(|x| !x.is_finite());
+                assert!(seen, "{wrong} in input {which} at {}", level.name());
+            }
+        }
+    }
+}
