@@ -2,11 +2,17 @@
 
     python -m venv V && V/bin/pip install -r benches/peers/requirements.txt
     V/bin/python tests/golden/make.py --checkpoint CHECKPOINT        (or any SD2 VAE in the diffusers layout)
-    V/bin/python benches/peers/compare.py CHECKPOINT decode --rounds 3
+    V/bin/python benches/peers/compare.py CHECKPOINT decode --rounds 5
+    V/bin/python benches/peers/compare.py CHECKPOINT decode --own-threads 1
+    V/bin/python benches/peers/compare.py CHECKPOINT process
 
-Each peer is a process that stays: its model is loaded and warmed up before the first round. vae starts anew each time,
-and the time that it says it took to encode or decode (packing its filters included) counts. In each round every one runs once. Printed: the
-median and the smallest time of each, the ratio of vae's median to each median, and the peak of resident memory.
+`encode` and `decode`: each peer is a process that stays, its model loaded and warmed up before the first round. vae starts
+anew each time, and the time that it says it took to encode or decode counts: packing its filters is in it, and reading the
+weights from the system's cache. `process`: everything from the start of a process to its end, picture → latents → picture,
+beside the same in Python with diffusers. In each round every one runs once.
+
+Printed: the median and the range of each, vae's part of each peer's time (the median of the rounds' ratios, and their range), and
+the peak of resident memory.
 """
 
 import argparse
@@ -28,11 +34,12 @@ PEERS = ["pytorch", "pytorch channels_last", "onnxruntime", "openvino"]
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("task", choices=["encode", "decode"])
+    parser.add_argument("task", choices=["encode", "decode", "process"])
     parser.add_argument("--vae", default="target/release/vae")
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--own-threads", type=int, help="threads of vae, where they are to differ")
     parser.add_argument("--peer", choices=PEERS, help="be this peer (used by the program itself)")
     return parser.parse_args()
 
@@ -97,71 +104,125 @@ def runner(args):
 
 def serve(args):
     """A peer: a line on stdin is a request, a line on stdout its seconds and the peak of memory in MB."""
-    run, x = runner(args), input_of(args.task, args.side)
+    run, x = None, input_of(args.task, args.side)
     for _ in sys.stdin:
+        run = run or runner(args)  # at the first request, so that one peer after the other gets ready
         start = time.perf_counter()
         run(x)
         seconds = time.perf_counter() - start
         print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, flush=True)
 
 
+def run_process(command, folder):
+    """Seconds, the peak of memory in MB, and stdout of a process from its start to its end."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, f"{command[0]} failed"
+    return time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e6, output
+
+
 def run_vae(args, folder):
     """The same work by the vae binary: its own seconds, and the peak of memory in MB."""
+    vae = [Path(args.vae).resolve()]
+    common = ["--model", args.checkpoint.resolve(), "--threads", str(args.own_threads), "--json", "-q"]
+    if args.task == "process":
+        first = run_process([*vae, "encode", "p.png", "-o", "pl.safetensors", *common], folder)
+        second = run_process([*vae, "decode", "pl.safetensors", "-o", "o.png", *common], folder)
+        return first[0] + second[0], max(first[1], second[1])
     source, target = ("p.png", "o.safetensors") if args.task == "encode" else ("l.safetensors", "o.png")
-    command = [Path(args.vae).resolve(), args.task, source, "-o", target, "--json", "-q",
-               "--model", args.checkpoint.resolve()]
-    environment = os.environ | {"RAYON_NUM_THREADS": str(args.threads)}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE)
-    record = json.loads(process.stdout.read())
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, "vae failed"
-    return record["stages"][f"{args.task}_ms"] / 1e3, usage.ru_maxrss * 1024 / 1e6
+    _, peak, output = run_process([*vae, args.task, source, "-o", target, *common], folder)
+    return json.loads(output)["stages"][f"{args.task}_ms"] / 1e3, peak
+
+
+PYTHON_PROCESS = """
+import sys
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+torch.set_num_threads(int(sys.argv[2]))
+vae = AutoencoderKL.from_pretrained(sys.argv[1]).eval()
+with torch.inference_mode():
+    x = torch.from_numpy(np.array(Image.open("p.png"))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    latents = vae.encode(x).latent_dist.sample() * vae.config.scaling_factor
+    y = vae.decode(latents / vae.config.scaling_factor).sample
+    y = ((y / 2 + 0.5).clamp(0, 1)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+Image.fromarray(y).save("o.png")
+"""
+
+
+def run_python(args, folder):
+    command = [sys.executable, "-c", PYTHON_PROCESS, args.checkpoint.resolve(), str(args.threads)]
+    return run_process(command, folder)[:2]
 
 
 def write_inputs(args, folder):
     from PIL import Image
     from safetensors.numpy import save_file
 
-    x = input_of(args.task, args.side)
-    if args.task == "decode":
-        save_file({"latents": x}, folder / "l.safetensors")
-    else:
-        levels = ((x[0].transpose(1, 2, 0) / 2 + 0.5).clip(0, 1) * 255).round().astype(np.uint8)
-        Image.fromarray(levels).save(folder / "p.png")
+    save_file({"latents": input_of("decode", args.side)}, folder / "l.safetensors")
+    x = input_of("encode", args.side)[0].transpose(1, 2, 0)
+    Image.fromarray(((x / 2 + 0.5).clip(0, 1) * 255).round().astype(np.uint8)).save(folder / "p.png")
+
+
+class Peer:
+    """A process that serves one peer."""
+
+    def __init__(self, args, name):
+        own = [sys.executable, *sys.argv, "--threads", str(args.threads), "--peer", name]
+        self.process = subprocess.Popen(own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return tuple(map(float, self.process.stdout.readline().split()))
+
+
+def machine():
+    """Processor, commit and versions."""
+    from importlib.metadata import version
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    versions = ", ".join(f"{name} {version(name)}" for name in ["torch", "diffusers", "onnxruntime", "openvino"])
+    return f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores; commit {commit}; {versions}"
+
+
+def span(values, digits=2):
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
 def main():
     args = arguments()
+    args.own_threads = args.own_threads or args.threads
     if args.peer:
         return serve(args)
-    own = [sys.executable, *sys.argv, "--threads", str(args.threads)]
-    peers = {name: subprocess.Popen([*own, "--peer", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-             for name in PEERS}
-
-    def ask(name):
-        peers[name].stdin.write("\n")
-        peers[name].stdin.flush()
-        return tuple(map(float, peers[name].stdout.readline().split()))
-
-    times = {name: [] for name in ["vae", *PEERS]}
-    peaks = {}
-    with tempfile.TemporaryDirectory() as folder:
-        write_inputs(args, Path(folder))
-        for name in PEERS:
-            ask(name)  # warm-up
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_inputs(args, folder)
+        if args.task == "process":
+            runners = {"python, diffusers": lambda: run_python(args, folder)}
+        else:
+            runners = {name: Peer(args, name).run for name in PEERS}
+        runners = {"vae": lambda: run_vae(args, folder)} | runners
+        times, peaks = {name: [] for name in runners}, {}
+        for run in runners.values():
+            run()  # warm-up
         for _ in range(args.rounds):
-            for name in times:
-                seconds, peaks[name] = run_vae(args, folder) if name == "vae" else ask(name)
+            for name, run in runners.items():
+                seconds, peaks[name] = run()
                 times[name].append(seconds)
-    for peer in peers.values():
-        peer.stdin.close()
-    ours = statistics.median(times["vae"])
-    print(f"{args.task} {args.side}x{args.side}, {args.threads} threads, {args.rounds} rounds, "
-          f"load {os.getloadavg()[0]:.1f}")
-    print("| | median s | least s | vae's median to this | peak MB |\n| --- | --- | --- | --- | --- |")
+    print(f"{args.task} {args.side}×{args.side}, f32, {args.threads} threads ({args.own_threads} for vae), "
+          f"{args.rounds} rounds, load {os.getloadavg()[0]:.1f}, VAE_CPU={os.environ.get('VAE_CPU', '')}")
+    print(machine() + "\n")
+    print("| | seconds | vae's part of it | peak MB |\n| --- | --- | --- | --- |")
     for name, values in times.items():
-        median = statistics.median(values)
-        print(f"| {name} | {median:.2f} | {min(values):.2f} | {ours / median:.3f} | {peaks[name]:.0f} |")
+        ratios = [ours / theirs for ours, theirs in zip(times["vae"], values)]
+        print(f"| {name} | {span(values)} | {span(ratios, 3)} | {peaks[name]:.0f} |")
 
 
 if __name__ == "__main__":

@@ -1,34 +1,34 @@
-//! Memory that kernels work in: aligned to cache lines, and kept from one use to the next.
+//! Memory that kernels work in: aligned to pages, and kept from one use to the next.
 //!
 //! Mapping fresh pages for every operation costs a quarter of a second in a decode of 512²; hence [`with_scratch`]
 //! for what one thread needs while it works on one item, and [`Aligned::ensure`] for what an operation's owner keeps.
 
+use memmap2::MmapMut;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-/// Floats in a cache line of 64 bytes.
-const LINE: usize = 16;
-
-/// Floats, the first of them at the start of a cache line.
+/// Floats, the first of them at the start of a page.
+///
+/// They are pages of their own and not the allocator's, which keeps what is given back: tens of megabytes here.
 #[derive(Default)]
 pub struct Aligned {
-    floats: Vec<f32>,
-    start: usize,
+    pages: Option<MmapMut>,
     len: usize,
 }
 
 impl Aligned {
+    /// Zeros, on pages that the system maps when they are written.
+    ///
+    /// # Panics
+    /// If the system has no such memory left to promise.
     pub fn zeroed(len: usize) -> Self {
-        // `vec!` of zeros takes pages from the system that are zero already and not yet mapped.
-        let floats = vec![0.0; len + LINE];
-        let start = floats.as_ptr().align_offset(4 * LINE);
-        debug_assert!(start < LINE);
-        Self { floats, start, len }
+        let pages = MmapMut::map_anon(len.max(1) * size_of::<f32>());
+        Self { pages: Some(pages.expect("memory for feature maps")), len }
     }
 
     /// Makes room for `len` floats; what they hold is unspecified.
     pub fn ensure(&mut self, len: usize) {
-        if self.capacity() < len || self.floats.is_empty() {
+        if self.capacity() < len {
             *self = Self::default(); // the old memory goes back before the new is asked for
             *self = Self::zeroed(len);
         }
@@ -37,15 +37,15 @@ impl Aligned {
 
     /// The most floats that `ensure` gives without asking the system.
     pub fn capacity(&self) -> usize {
-        self.floats.len().saturating_sub(LINE)
+        self.pages.as_ref().map_or(0, |pages| pages.len() / size_of::<f32>())
     }
 
     pub fn as_slice(&self) -> &[f32] {
-        &self.floats[self.start..self.start + self.len]
+        self.pages.as_ref().map_or(&[], |pages| &bytemuck::cast_slice(pages)[..self.len])
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.floats[self.start..self.start + self.len]
+        self.pages.as_mut().map_or(&mut [], |pages| &mut bytemuck::cast_slice_mut(pages)[..self.len])
     }
 }
 
