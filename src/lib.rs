@@ -14,7 +14,9 @@
 //! - [`noise`]: torch's random numbers
 //! - [`latents`]: latents and their files
 //! - [`metrics`]: how alike two pictures are
+//! - [`statistics`]: what many numbers are like
 //! - [`device`]: where to compute
+//! - [`stock`]: a second opinion on the model, from candle-transformers
 //! - [`kernels`]: the arithmetic
 //!
 //! # Example
@@ -47,3 +49,5 @@ pub mod metrics;
 pub mod model;
 pub mod noise;
 pub mod picture;
+pub mod statistics;
+pub mod stock;

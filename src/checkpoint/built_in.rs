@@ -23,6 +23,7 @@ pub fn open() -> Result<Checkpoint, CheckpointError> {
         config,
         weights: Weights::built_in(WEIGHTS, "the built-in model")?,
         origin,
+        folder: None,
         warning: None,
     })
 }

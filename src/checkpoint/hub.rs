@@ -94,6 +94,11 @@ impl Hub {
         }
         Err(first_error.expect("there is at least one mirror").into())
     }
+
+    /// One more file of a repository, where it can be had.
+    pub(super) fn fetch(&self, id: &str, revision: &str, file: &str) -> Option<PathBuf> {
+        RepoFiles { hub: self, id: id.into(), revision: revision.into() }.file(file).ok()
+    }
 }
 
 fn expand_home(path: &str) -> PathBuf {

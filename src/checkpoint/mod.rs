@@ -6,10 +6,16 @@
 //! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python shares |
 //! | [`weights`] | one safetensors file, memory-mapped, read tensor by tensor |
+//! | [`contents`] | what the header of a safetensors file lists |
+//! | [`modules`] | the tree of modules that its names spell |
+//! | [`pipeline`] | the components beside the checkpoint, from `model_index.json` |
 
 pub mod built_in;
+pub mod contents;
 pub mod hub;
+pub mod modules;
 pub mod path;
+pub mod pipeline;
 pub mod weights;
 
 use std::convert::Infallible;
@@ -19,7 +25,10 @@ use std::str::FromStr;
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
+pub use contents::Contents;
 pub use hub::{Hub, HubError};
+pub use modules::Module;
+pub use pipeline::Pipeline;
 pub use weights::Weights;
 
 use crate::model::{Config, ConfigError, Parameters};
@@ -136,6 +145,7 @@ pub struct Checkpoint {
     config: Config,
     weights: Weights,
     origin: Origin,
+    folder: Option<PathBuf>,
     warning: Option<String>,
 }
 
@@ -164,8 +174,9 @@ impl Checkpoint {
     fn read(config: PathBuf, weights: PathBuf, origin: Origin) -> Result<Self, CheckpointError> {
         let text = std::fs::read_to_string(&config)
             .map_err(|reason| CheckpointError::Read { path: config.clone(), reason })?;
+        let folder = config.parent().map(Path::to_path_buf);
         let config = parse_config(&text, &config)?;
-        Ok(Self { config, weights: Weights::map(&weights)?, origin, warning: None })
+        Ok(Self { config, weights: Weights::map(&weights)?, origin, folder, warning: None })
     }
 
     /// What `config.json` says.
@@ -186,6 +197,21 @@ impl Checkpoint {
     /// The weights file.
     pub fn weights(&self) -> &Weights {
         &self.weights
+    }
+
+    /// The tree of its modules.
+    pub fn modules(&self) -> Module {
+        Module::of(&self.weights.contents(), self.config.norm_num_groups)
+    }
+
+    /// The pipeline that it is part of, where `model_index.json` is in the folder above, in the cache or on the hub.
+    pub fn pipeline(&self, hub: &Hub) -> Option<Pipeline> {
+        let folder = self.folder.as_deref()?;
+        Pipeline::above(folder).or_else(|| {
+            let commit = self.origin.revision.as_deref().filter(|_| folder.ends_with("vae"))?; // paths have none
+            hub.fetch(&self.origin.model, commit, pipeline::INDEX)?;
+            Pipeline::above(folder)
+        })
     }
 
     /// The tensors, as the model's constructors take them.

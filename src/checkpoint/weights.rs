@@ -12,7 +12,7 @@ use candle_nn::var_builder::SimpleBackend;
 use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
 use sha2::{Digest, Sha256};
 
-use super::CheckpointError;
+use super::{CheckpointError, Contents};
 use crate::model::{Parameter, Tensors};
 
 /// The tensors of one file. Cheap to clone.
@@ -69,9 +69,19 @@ impl Weights {
         })))
     }
 
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        (*self.0.bytes).as_ref()
+    }
+
+    /// What the file's header lists.
+    pub fn contents(&self) -> Contents {
+        Contents::of(&self.0.header)
+    }
+
     /// The SHA-256 of the file, in lower-case hexadecimal digits; read from the file the first time.
     pub fn sha256(&self) -> &str {
-        self.0.sha256.get_or_init(|| hex(&Sha256::digest((*self.0.bytes).as_ref())))
+        self.0.sha256.get_or_init(|| hex(&Sha256::digest(self.bytes())))
     }
 
     /// Takes a digest that is known already, so that the file need not be read for it.
@@ -142,7 +152,7 @@ impl SimpleBackend for Weights {
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         let (stored, range) = self.place(name)?;
-        let bytes = &(*self.0.bytes).as_ref()[range];
+        let bytes = &self.bytes()[range];
         Tensor::from_raw_buffer(bytes, stored, &self.info(name)?.shape, device)?.to_dtype(dtype)
     }
 

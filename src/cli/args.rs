@@ -37,6 +37,12 @@ pub enum Command {
     Encode(EncodeArgs),
     Decode(DecodeArgs),
     Roundtrip(RoundtripArgs),
+    Inspect(InspectArgs),
+    /// Say what this machine and this build are like, and check that they compute rightly
+    #[command(
+        after_help = "Example:\n  vae doctor          (to paste into a bug report)\n  vae doctor --json"
+    )]
+    Doctor,
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  vae completions bash > ~/.local/share/bash-completion/completions/vae"
@@ -67,6 +73,7 @@ pub struct Words {
   vae encode img.png -o latents.safetensors
   vae encode --out-dir latents photos/*.jpg
   vae encode --mean img.png -o mean.safetensors
+  vae encode --trace img.png -o latents.safetensors
   curl -s https://example.com/img.png | vae encode - -o - > latents.safetensors
 
 In Python: safetensors.torch.load_file(\"latents.safetensors\")[\"latents\"]")]
@@ -81,6 +88,9 @@ pub struct EncodeArgs {
     /// Precision of the stored latents
     #[arg(long, value_name = "DTYPE", default_value = "f32")]
     pub save_dtype: SaveDtype,
+    /// Say shape, mean, std, min, max and time of what every stage makes, as it happens
+    #[arg(long)]
+    pub trace: bool,
     #[command(flatten)]
     pub model: ModelArgs,
 }
@@ -106,6 +116,9 @@ pub struct DecodeArgs {
     pub unscaled: bool,
     #[command(flatten)]
     pub quality: Quality,
+    /// Say shape, mean, std, min, max and time of what every stage makes, as it happens
+    #[arg(long)]
+    pub trace: bool,
     #[command(flatten)]
     pub model: ModelArgs,
 }
@@ -117,8 +130,9 @@ pub struct DecodeArgs {
   vae roundtrip img.png -o decoded.png
   vae roundtrip img.png --noise 0.5
   vae roundtrip --mean --json img.png
+  vae roundtrip --min-psnr 24 img.png    (ends with 1 below 24 dB: a check for CI)
 
-PSNR is that of the decoded picture against the preprocessed original, over 8-bit samples.")]
+PSNR and SSIM are those of the decoded picture against the preprocessed original, over 8-bit samples.")]
 pub struct RoundtripArgs {
     /// Pictures; `-` is stdin; without one, the picture that comes with the program (and the model `tiny`)
     #[arg(value_hint = ValueHint::FilePath)]
@@ -130,10 +144,42 @@ pub struct RoundtripArgs {
     /// Add uniform noise to the latents: latents + (rand - 0.5) * mean(|latents|) * LEVEL
     #[arg(long, value_name = "LEVEL", value_parser = noise_level, allow_negative_numbers = true)]
     pub noise: Option<f64>,
+    /// Fail (exit code 1) where the PSNR is below DB; the picture is written all the same
+    #[arg(long, value_name = "DB", value_parser = decibels)]
+    pub min_psnr: Option<f64>,
     #[command(flatten)]
     pub quality: Quality,
+    /// Say shape, mean, std, min, max and time of what every stage makes, as it happens
+    #[arg(long)]
+    pub trace: bool,
     #[command(flatten)]
     pub model: ModelArgs,
+}
+
+/// What is this? A picture, latents, another safetensors file, or a model
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vae inspect latents.safetensors
+  vae inspect latents.safetensors -o plates.png    (the channels as grey plates, side by side)
+  vae inspect img.jpg
+  vae inspect --model sd2                          (the module tree, as Python's print(pipe.vae))
+  vae inspect --json latents.safetensors")]
+pub struct InspectArgs {
+    /// A picture or a safetensors file; `-` is stdin
+    #[arg(required_unless_present = "model", conflicts_with = "model", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Write the channels of latents as grey plates into PICTURE, replacing it if it is there
+    #[arg(short, long, value_name = "PICTURE", value_hint = ValueHint::FilePath, conflicts_with = "model")]
+    pub output: Option<PathBuf>,
+    /// What both sides of a picture are floored to
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub multiple: NonZeroUsize,
+    /// Look at a model instead of a file: whatever `encode --model` takes
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<Source>,
+    /// Branch, tag or commit on the hub [default: main]
+    #[arg(long, value_name = "REV", conflicts_with = "file")]
+    pub revision: Option<String>,
 }
 
 /// Where results go.
@@ -235,6 +281,13 @@ fn noise_level(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(level) if level.is_finite() && level >= 0.0 => Ok(level),
         _ => Err("a noise level is a number from 0 on; 0.5 is half the latents' mean magnitude".into()),
+    }
+}
+
+fn decibels(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(db) if db.is_finite() => Ok(db),
+        _ => Err("a PSNR is a number of decibels, such as 24".into()),
     }
 }
 

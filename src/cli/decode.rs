@@ -18,6 +18,7 @@ use super::memory::{self, Work};
 use super::output::Target;
 use super::report::{Record, Stages, Ui, timed};
 use super::session::Session;
+use super::trace::Trace;
 
 const NAMING: Naming =
     Naming { alone: |stem| format!("{stem}.png"), in_folder: |stem| format!("{stem}.png") };
@@ -74,7 +75,11 @@ fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &
         if target.is_done() {
             record.skipped = true;
         } else {
-            let mut picture = decode_latents(&z.narrow(0, i, 1)?, session, &mut record.stages)?;
+            let mut trace = Trace::new(args.trace, ui);
+            trace.tensor("latents", &latents.tensor.narrow(0, i, 1)?)?;
+            let z = z.narrow(0, i, 1)?;
+            let mut picture = decode_latents(&z, session, &mut record.stages, &mut trace)?;
+            record.trace = trace.into_rows();
             if let Some((width, height)) = size {
                 picture = picture.resize(width, height);
             }
@@ -86,10 +91,19 @@ fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &
 }
 
 /// Unscaled latents `[1, 4, h/8, w/8]` → picture.
-pub fn decode_latents(z: &Tensor, session: &Session, stages: &mut Stages) -> Result<Picture> {
+pub fn decode_latents(
+    latents: &Tensor,
+    session: &Session,
+    stages: &mut Stages,
+    trace: &mut Trace,
+) -> Result<Picture> {
     let decoder = timed(&mut stages.load_ms, || session.decoder())?;
     timed(&mut stages.decode_ms, || -> Result<Picture> {
-        let decoded = decoder.decode(&session.to_model(z)?)?;
+        trace.restart();
+        let z = decoder.z(&session.to_model(latents)?)?;
+        trace.tensor("z", &z)?;
+        let decoded = decoder.dec(&z, trace)?;
+        trace.tensor("dec", &decoded)?;
         Ok(Picture::from_tensor(&decoded.to_device(&Device::Cpu)?)?)
     })
 }

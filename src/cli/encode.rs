@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use vae::checkpoint::Source;
 use vae::latents::{Draw, Latents};
+use vae::model::Posterior;
 use vae::noise::Generator;
 use vae::picture::{Format, Picture};
 
@@ -14,6 +15,7 @@ use super::jobs::{self, Job, Naming};
 use super::memory::{self, Work};
 use super::report::{Record, Stages, Ui, timed};
 use super::session::Session;
+use super::trace::Trace;
 
 const NAMING: Naming =
     Naming { alone: |stem| format!("{stem}.safetensors"), in_folder: |stem| format!("{stem}.safetensors") };
@@ -26,10 +28,10 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
     }
     let ui = &ui.with_bar(jobs.len());
     let session = Session::new(&args.model, Source::Sd2, ui)?;
-    jobs::run(&jobs, ui, |job| ui.report(&encode(args, job, &session)?))
+    jobs::run(&jobs, ui, |job| ui.report(&encode(args, job, &session, ui)?))
 }
 
-fn encode(args: &EncodeArgs, job: &Job, session: &Session) -> Result<Record> {
+fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Record> {
     let mut record = Record { input: job.input.name(), output: Some(job.target.name()), ..Record::default() };
     if job.target.is_done() {
         return Ok(Record { skipped: true, ..record });
@@ -37,8 +39,9 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session) -> Result<Record> {
     let stages = &mut record.stages;
     let original = timed(&mut stages.preprocess_ms, || job.input.picture(args.encoding.background))?;
     let picture = preprocess(&original, &args.encoding, session, stages)?;
-    let mut generator = Generator::new(args.encoding.seed);
-    let tensor = encode_picture(&picture, &args.encoding, &mut generator, session, stages)?;
+    let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
+    let tensor = encode_picture(&picture, &args.encoding, &mut generator, session, stages, &mut trace)?;
+    record.trace = trace.into_rows();
     record.shape = Some(tensor.dims().to_vec());
 
     let mut provenance = session.provenance()?;
@@ -78,18 +81,27 @@ pub fn encode_picture(
     generator: &mut Generator,
     session: &Session,
     stages: &mut Stages,
+    trace: &mut Trace,
 ) -> Result<Tensor> {
     let config = session.config()?;
     let encoder = timed(&mut stages.load_ms, || session.encoder())?;
     timed(&mut stages.encode_ms, || -> Result<Tensor> {
+        trace.restart();
         let x = session.to_model(&picture.to_tensor(&Device::Cpu)?)?;
-        let posterior = encoder.encode(&x)?;
+        trace.tensor("image tensor", &x)?;
+        let h = encoder.h(&x, trace)?;
+        trace.tensor("h", &h)?;
+        let moments = encoder.moments(&h)?;
+        trace.tensor("moments", &moments)?;
+        let posterior = Posterior::new(&moments)?;
         let z = if encoding.mean {
             posterior.mean().clone()
         } else {
             let noise = generator.randn_tensor(posterior.mean().dims(), &Device::Cpu)?;
             posterior.sample(&session.to_model(&noise)?)?
         };
-        Ok(config.scale(&z.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)?)
+        let latents = config.scale(&z.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)?;
+        trace.tensor("latents", &latents)?;
+        Ok(latents)
     })
 }

@@ -21,6 +21,9 @@ pub enum Failure {
     /// The model could not be had.
     #[error("{0:#}")]
     Model(anyhow::Error),
+    /// This machine or this build does not compute rightly.
+    #[error("{0}")]
+    SelfTest(String),
     /// stdout could not be written.
     #[error("{0:#}")]
     Output(anyhow::Error),
@@ -34,10 +37,10 @@ impl Failure {
         }
     }
 
-    /// 1: an input or the output failed, 2: usage, 3: no model.
+    /// 1: an input, the output or the self-test failed, 2: usage, 3: no model.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Inputs { .. } | Self::Output(_) => 1,
+            Self::Inputs { .. } | Self::SelfTest(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
             Self::Model(_) => 3,
         })

@@ -26,7 +26,8 @@ pub enum Input {
 }
 
 impl Input {
-    fn new(path: &Path) -> Self {
+    /// The file at `path`; `-` is standard input.
+    pub fn new(path: &Path) -> Self {
         if path == Path::new("-") { Self::Stdin } else { Self::File(path.to_path_buf()) }
     }
 
@@ -136,7 +137,7 @@ fn plan_folder(
 
 /// A named output must have a folder to be in; better said before a minute of work than after it.
 /// And it must not be the input: a picture is not given up for its latents.
-fn check_place(path: &Path, input: &Input) -> Result<PathBuf, Failure> {
+pub fn check_place(path: &Path, input: &Input) -> Result<PathBuf, Failure> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
         return Err(Failure::Usage(format!("{} is a folder: use --out-dir", path.display())));
@@ -164,6 +165,11 @@ pub fn free_name(path: &Path) -> PathBuf {
     (1..).map(numbered).find(|p| !p.exists()).expect("there are more numbers than files")
 }
 
+/// An input that failed, and whose record says so already.
+#[derive(Debug, thiserror::Error)]
+#[error("reported already")]
+pub struct Reported;
+
 /// Works through the jobs; an input that fails is reported, and the rest goes on.
 ///
 /// `work` reports what it did. A [`Failure`] in it (no model, a wrong option) ends the run.
@@ -173,9 +179,12 @@ pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> R
         let input = job.input.name();
         ui.working_on(&input);
         if let Err(error) = work(job) {
-            let error = format!("{:#}", error.downcast::<Failure>().map_or_else(Ok, Err)?);
-            let record = Record { input: input.clone(), error: Some(error), ..Record::default() };
-            ui.report(&record).map_err(Failure::Output)?;
+            let error = error.downcast::<Failure>().map_or_else(Ok, Err)?;
+            if !error.is::<Reported>() {
+                let error = Some(format!("{error:#}"));
+                let record = Record { input: input.clone(), error, ..Record::default() };
+                ui.report(&record).map_err(Failure::Output)?;
+            }
             failed.push(input);
         }
         ui.step();

@@ -36,9 +36,18 @@ pub fn check(work: Work, config: &Config, pixels: u64) -> Result<()> {
 }
 
 /// Bytes that can be taken without driving out others; known on Linux.
-fn available() -> Option<u64> {
+pub fn available() -> Option<u64> {
+    meminfo("MemAvailable:")
+}
+
+/// Bytes that the machine has; known on Linux.
+pub fn total() -> Option<u64> {
+    meminfo("MemTotal:")
+}
+
+fn meminfo(key: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }

@@ -3,9 +3,10 @@
 //! | file | what |
 //! | --- | --- |
 //! | `args` | clap's structs, help texts |
-//! | `encode`, `decode`, `roundtrip` | the commands |
+//! | `encode`, `decode`, `roundtrip`, `inspect`, `doctor` | the commands |
 //! | `jobs` | inputs → outputs: names, what may be replaced, the loop over many |
 //! | `memory` | whether a picture fits into memory |
+//! | `trace` | what every stage makes, as it happens |
 //! | `session` | the model and the device, opened when first needed |
 //! | `output` | files that appear whole or not at all; stdout |
 //! | `report` | words on stderr, JSON on stdout, progress, timings |
@@ -13,14 +14,17 @@
 
 pub mod args;
 mod decode;
+mod doctor;
 mod encode;
 mod failure;
+mod inspect;
 mod jobs;
 mod memory;
 mod output;
 mod report;
 mod roundtrip;
 mod session;
+mod trace;
 
 use clap::CommandFactory;
 
@@ -35,6 +39,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Encode(args) => encode::run(args, &ui),
         Command::Decode(args) => decode::run(args, &ui),
         Command::Roundtrip(args) => roundtrip::run(args, &ui),
+        Command::Inspect(args) => inspect::run(args, &ui),
+        Command::Doctor => doctor::run(&ui),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "vae", &mut script);

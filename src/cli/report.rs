@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::args::Words;
 use super::output::{say, write_stdout};
+use super::trace::Row;
 
 /// Milliseconds of each stage; those that did not happen are absent.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -58,14 +59,26 @@ pub struct Record {
     /// dB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psnr: Option<f64>,
+    /// 1 where the pictures are equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssim: Option<f64>,
+    /// The largest absolute difference, in levels of 0 to 255.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_difference: Option<u8>,
+    /// The mean absolute difference, in levels of 0 to 255.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_difference: Option<f64>,
     /// The output was there already and was kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
-    /// Why there is no output.
+    /// Why there is no output, or what is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// How long each stage took.
     pub stages: Stages,
+    /// What each stage made, with `--trace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Vec<Row>>,
 }
 
 /// The user's terminal.
@@ -131,12 +144,15 @@ impl Ui {
 
     /// Reports what became of an input.
     pub fn report(&self, record: &Record) -> anyhow::Result<()> {
-        match (&record.error, &record.output) {
-            (Some(error), _) => self.error(&format!("{}: {error}", record.input)),
-            (None, Some(output)) if record.skipped => {
+        match &record.output {
+            Some(output) if record.skipped => {
                 self.note(&format!("{} → {output}: there already, kept", record.input))
             }
-            (None, output) => self.note(&self.line(record, output.as_deref().unwrap_or("nothing"))),
+            Some(output) => self.note(&self.line(record, output)),
+            None => {}
+        }
+        if let Some(error) = &record.error {
+            self.error(&format!("{}: {error}", record.input));
         }
         if self.json {
             let line = serde_json::to_string(record)? + "\n";
@@ -152,6 +168,9 @@ impl Ui {
         }
         if let Some(psnr) = record.psnr {
             line += &format!("  PSNR {psnr:.2} dB");
+        }
+        if let Some(ssim) = record.ssim {
+            line += &format!("  SSIM {ssim:.4}");
         }
         if self.verbose {
             line += &format!("\n  {}", record.stages.words());

@@ -136,6 +136,17 @@ impl FeatureMap {
         self.sums.as_ref()
     }
 
+    /// All values, block by block, pixel by pixel, without the channels that only fill a block.
+    pub fn values(&self) -> impl Iterator<Item = f32> + Clone {
+        let Shape { channels, .. } = self.shape;
+        let blocks = self.data().chunks_exact(self.shape.plane()).enumerate();
+        blocks.flat_map(move |(block, plane)| {
+            let lanes = BLOCK.min(channels - block * BLOCK);
+            let pixels = plane.chunks_exact(BLOCK).take(self.shape.pixels());
+            pixels.flat_map(move |pixel| pixel[..lanes].iter().copied())
+        })
+    }
+
     /// The `[c, h, w]` planes.
     pub fn to_planes(&self) -> Vec<f32> {
         let mut planes = vec![0.0; self.shape.channels * self.shape.pixels()];

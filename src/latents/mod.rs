@@ -3,10 +3,19 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`safetensors`] | our own files, and those of other writers |
+//!
+//! | to look at them | what |
+//! | --- | --- |
+//! | [`summary`] | what each channel is like, and whether they look scaled |
+//! | [`plates`] | each channel as a grey picture |
 
+pub mod plates;
 pub mod safetensors;
+pub mod summary;
 
 use candle_core::Tensor;
+
+pub use summary::Summary;
 
 /// Latents, and what is known of how they were made.
 #[derive(Debug, Clone)]

@@ -39,6 +39,12 @@ impl Latents {
     /// Reads the bytes of a file: our own, or one of another writer that holds one tensor `[n, c, h, w]` or
     /// `[c, h, w]` (or several, of which one is called `latents`).
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self, LatentsError> {
+        let (_, latents) = Self::peek(bytes)?;
+        Self::new(latents.tensor, latents.provenance)
+    }
+
+    /// The same to look at, NaN and infinite values and all, with the name of the tensor.
+    pub fn peek(bytes: &[u8]) -> Result<(String, Self), LatentsError> {
         let format = |e: safetensors::SafeTensorError| LatentsError::Format(e.to_string());
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let file = SafeTensors::deserialize(bytes).map_err(format)?;
@@ -46,7 +52,8 @@ impl Latents {
             Some(metadata) if metadata.contains_key("format_version") => Provenance::from_metadata(metadata)?,
             _ => Provenance::default(),
         };
-        Self::new(read_tensor(&find_latents(&file)?)?, provenance)
+        let (name, view) = find_latents(&file)?;
+        Ok((name, Self { tensor: read_tensor(&view)?, provenance }))
     }
 }
 
@@ -67,15 +74,15 @@ fn sort_header(mut file: Vec<u8>) -> Vec<u8> {
 }
 
 /// The tensor called `latents`, or else the only one with three or four dimensions.
-fn find_latents<'a>(file: &SafeTensors<'a>) -> Result<TensorView<'a>, LatentsError> {
+fn find_latents<'a>(file: &SafeTensors<'a>) -> Result<(String, TensorView<'a>), LatentsError> {
     let tensors = file.tensors();
     let is_latents = |view: &TensorView| matches!(view.shape().len(), 3 | 4);
-    if let Some((_, view)) = tensors.iter().find(|(name, view)| name == NAME && is_latents(view)) {
-        return Ok(view.clone());
+    if let Some(found) = tensors.iter().find(|(name, view)| name == NAME && is_latents(view)) {
+        return Ok(found.clone());
     }
     let mut candidates = tensors.iter().filter(|(_, view)| is_latents(view));
     match (candidates.next(), candidates.next()) {
-        (Some((_, view)), None) => Ok(view.clone()),
+        (Some(found), None) => Ok(found.clone()),
         (None, _) => Err(LatentsError::Tensor(format!("none of its {} tensors is [n,c,h,w]", tensors.len()))),
         _ => Err(LatentsError::Tensor(format!("none of its {} tensors is called `{NAME}`", tensors.len()))),
     }

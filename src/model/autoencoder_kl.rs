@@ -8,7 +8,7 @@ use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::layers::Conv2d;
 use super::parameters::Parameters;
-use super::{Config, Posterior};
+use super::{Config, Observer, Posterior};
 use crate::kernels::{FeatureMap, Kind, Shape, SharedWorkspace, Workspace};
 
 /// Picture → posterior: `encoder`, then `quant_conv`.
@@ -34,7 +34,7 @@ impl PictureEncoder {
     }
 
     /// Pixels `[n, 3, h, w]` in −1..1 → h `[n, 8, h/8, w/8]`, the encoder's own output.
-    pub fn h(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn h(&self, x: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
         let (_, channels, height, width) = x.dims4()?;
         let least = self.config.downscale();
         if channels != self.config.in_channels || height < least || width < least {
@@ -44,7 +44,7 @@ impl PictureEncoder {
                 x.dims()
             );
         }
-        for_each_picture(x, &self.space, |x, space| self.encoder.forward(x, space))
+        for_each_picture(x, &self.space, |x, space| self.encoder.forward(x, space, observer))
     }
 
     /// h `[n, 8, h/8, w/8]` → moments of the same shape: mean and log-variance.
@@ -57,7 +57,7 @@ impl PictureEncoder {
 
     /// Pixels `[n, 3, h, w]` in −1..1 → the distribution of their latents.
     pub fn encode(&self, x: &Tensor) -> Result<Posterior> {
-        Posterior::new(&self.moments(&self.h(x)?)?)
+        Posterior::new(&self.moments(&self.h(x, &mut ())?)?)
     }
 }
 
@@ -98,9 +98,14 @@ impl LatentDecoder {
         }
     }
 
+    /// z → pixels `[n, 3, h, w]`, about −1..1 (not clamped): the decoder's own output.
+    pub fn dec(&self, z: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
+        for_each_picture(z, &self.space, |z, space| self.decoder.forward(z, space, observer))
+    }
+
     /// Unscaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        for_each_picture(&self.z(latents)?, &self.space, |z, space| self.decoder.forward(z, space))
+        self.dec(&self.z(latents)?, &mut ())
     }
 }
 
@@ -150,7 +155,7 @@ impl AutoencoderKl {
 fn for_each_picture(
     batch: &Tensor,
     space: &SharedWorkspace,
-    forward: impl Fn(FeatureMap, &mut Workspace) -> Result<FeatureMap>,
+    mut forward: impl FnMut(FeatureMap, &mut Workspace) -> Result<FeatureMap>,
 ) -> Result<Tensor> {
     let (n, channels, height, width) = batch.dims4()?;
     let mut space = space.lock();

@@ -2,10 +2,10 @@
 
 use candle_core::Result;
 
-use super::Config;
 use super::blocks::{MidBlock, Stage, UpBlock};
 use super::layers::{Conv2d, GroupNorm};
 use super::parameters::Parameters;
+use super::{Config, Observer};
 use crate::kernels::{FeatureMap, Kind, Workspace};
 
 /// The rebuilding half.
@@ -43,11 +43,19 @@ impl Decoder {
     }
 
     /// z `[4, h/8, w/8]` → pixels `[3, h, w]`, about −1..1 (not clamped).
-    pub fn forward(&self, z: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+    pub fn forward(
+        &self,
+        z: FeatureMap,
+        space: &mut Workspace,
+        observer: &mut dyn Observer,
+    ) -> Result<FeatureMap> {
         let h = self.conv_in.replace(z, space)?; // [512, h/8, w/8]
+        observer.block(format_args!("decoder.conv_in"), &h);
         let mut h = self.mid_block.forward(h, space)?; // [512, h/8, w/8]
-        for block in &self.up_blocks {
+        observer.block(format_args!("decoder.mid_block"), &h);
+        for (i, block) in self.up_blocks.iter().enumerate() {
             h = block.forward(h, space)?; // [512, h/4, w/4], [512, h/2, w/2], [256, h, w], [128, h, w]
+            observer.block(format_args!("decoder.up_blocks.{i}"), &h);
         }
         self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h)?), space) // [3, h, w]
     }

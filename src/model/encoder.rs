@@ -2,10 +2,10 @@
 
 use candle_core::Result;
 
-use super::Config;
 use super::blocks::{DownBlock, MidBlock, Stage};
 use super::layers::{Conv2d, GroupNorm};
 use super::parameters::Parameters;
+use super::{Config, Observer};
 use crate::kernels::{FeatureMap, Kind, Workspace};
 
 /// The compressing half.
@@ -44,12 +44,20 @@ impl Encoder {
     }
 
     /// Pixels `[3, h, w]` in −1..1 → h `[8, h/8, w/8]`.
-    pub fn forward(&self, x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+    pub fn forward(
+        &self,
+        x: FeatureMap,
+        space: &mut Workspace,
+        observer: &mut dyn Observer,
+    ) -> Result<FeatureMap> {
         let mut h = self.conv_in.replace(x, space)?; // [128, h, w]
-        for block in &self.down_blocks {
+        observer.block(format_args!("encoder.conv_in"), &h);
+        for (i, block) in self.down_blocks.iter().enumerate() {
             h = block.forward(h, space)?; // [128, h/2, w/2], [256, h/4, w/4], [512, h/8, w/8] twice
+            observer.block(format_args!("encoder.down_blocks.{i}"), &h);
         }
         let h = self.mid_block.forward(h, space)?; // [512, h/8, w/8]
+        observer.block(format_args!("encoder.mid_block"), &h);
         self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h)?), space) // [8, h/8, w/8]
     }
 }

@@ -7,6 +7,7 @@
 //! | [`config`] | `config.json` |
 //! | [`parameters`] | the tensors of a checkpoint, where they lie |
 //! | [`layers`] | `conv`, `norm`, `attention`: one struct for each kind of weight |
+//! | [`observer`] | who watches the model at work |
 //! | [`blocks`] | residual block, mid block, down block, up block |
 //! | [`encoder`] | picture `[n,3,h,w]` → h `[n,8,h/8,w/8]` |
 //! | [`posterior`] | moments → mean, logvar, std, sample |
@@ -22,10 +23,12 @@ pub mod config;
 pub mod decoder;
 pub mod encoder;
 pub mod layers;
+pub mod observer;
 pub mod parameters;
 pub mod posterior;
 
 pub use autoencoder_kl::{AutoencoderKl, LatentDecoder, PictureEncoder};
 pub use config::{Config, ConfigError};
+pub use observer::Observer;
 pub use parameters::{Parameter, Parameters, Tensors};
 pub use posterior::Posterior;

@@ -3,15 +3,18 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`read`] | a file of any format → [`Picture`]: orientation applied, alpha composited |
+//! | [`facts`] | what a file says of itself before it is decoded |
 //! | [`resize`] | Pillow's LANCZOS |
 //! | [`tensor`] | [`Picture`] ⇄ tensor `[1,3,h,w]` in −1..1 |
 //! | [`mod@write`] | [`Picture`] → PNG, JPEG or WebP |
 
+pub mod facts;
 pub mod read;
 pub mod resize;
 pub mod tensor;
 pub mod write;
 
+pub use facts::Facts;
 pub use read::Background;
 pub use write::Format;
 

@@ -55,17 +55,10 @@ impl Picture {
     /// Reads a picture file that is in memory: turned upright as its EXIF data says, the first frame of an
     /// animation, grey as equal R, G and B, alpha laid on `background`.
     pub fn from_bytes(bytes: &[u8], background: Background) -> Result<Self, PictureError> {
-        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-        if reader.format().is_none() {
-            return Err(PictureError::UnknownFormat);
-        }
-        if reader.format() == Some(ImageFormat::Jpeg) && !is_whole_jpeg(bytes) {
+        let (format, mut decoder) = decoder(bytes)?;
+        if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
             return Err(PictureError::CutOff);
         }
-        let mut limits = Limits::default();
-        limits.max_alloc = Some(MOST_PIXELS * 8); // RGBA of 16 bits
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(PictureError::Decode)?;
         let (width, height) = decoder.dimensions();
         if u64::from(width) * u64::from(height) > MOST_PIXELS {
             return Err(PictureError::TooLarge { width, height });
@@ -105,6 +98,16 @@ impl Picture {
         };
         Self::new(width, height, samples, whole)
     }
+}
+
+/// The format of a picture file, and what reads it within limits.
+pub(super) fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + '_), PictureError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    let format = reader.format().ok_or(PictureError::UnknownFormat)?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_PIXELS * 8); // RGBA of 16 bits
+    reader.limits(limits);
+    Ok((format, reader.into_decoder().map_err(PictureError::Decode)?))
 }
 
 /// Whether a JPEG file has its end-of-image marker. The decoder fills what is missing with grey, and says nothing.

@@ -6,10 +6,11 @@ Made with exactly these packages, which are checked and printed at the start:
 sd2.safetensors             the Stable Diffusion 2 autoencoder on a 96 x 64 picture
 small.safetensors           a small autoencoder, a batch of 3 pictures of odd sizes
 tiny.safetensors            the trained model of assets/tiny
+trace.safetensors           shape, mean, std, min and max of what every block of it makes; its modules
 small_no_quant.safetensors  no 1x1 convolutions, no attention, 16 latent channels, a latent shift
 resize.safetensors          Pillow's Lanczos resize of 8-bit pictures
 random.safetensors          torch's CPU random numbers
-metrics.safetensors         PSNR and SSIM of two 8-bit pictures
+metrics.safetensors         PSNR, SSIM and differences of pairs of 8-bit pictures
 
 All autoencoders but tiny hold no trained weights: formulas.py makes every tensor from its name and shape.
 
@@ -282,18 +283,76 @@ def make_metrics():
     wide = np.pad(a.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
     blurred = sum(wide[dy:dy + 47, dx:dx + 61] for dy in range(3) for dx in range(3)) / 9
     noisy = 0.5 * a + 0.5 * blurred + np.random.default_rng(3).normal(0, 6, a.shape)
-    b = np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
-    psnr = peak_signal_noise_ratio(a, b, data_range=255)
-    ssim = structural_similarity(a, b, gaussian_weights=True, use_sample_covariance=False,
-                                 sigma=1.5, data_range=255, channel_axis=2)
-    save("metrics", {"a": a, "b": b, "psnr": np.float64(psnr), "ssim": np.float64(ssim)},
-         **{"scikit-image": VERSIONS["scikit-image"]})
+    noisy = np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+    tall = photo(33, 70, seed=4)
+    plain = np.full_like(tall, [90, 130, 200])
+    pairs = {
+        "noisy": (a, noisy),
+        "shifted": (tall, np.roll(tall, 3, axis=1)),
+        "negative": (tall, 255 - tall),
+        "plain": (plain, np.full_like(tall, [100, 130, 180])),
+        "half_plain": (tall, plain),
+        "one_window": (a[:11, :11], noisy[:11, :11]),
+        "one_row": (a[:11, :29], noisy[:11, :29]),
+    }
+    tensors = {}
+    for name, (a, b) in pairs.items():
+        difference = np.abs(a.astype(np.float64) - b)
+        tensors |= {
+            f"{name}.a": a, f"{name}.b": b,
+            f"{name}.psnr": np.float64(peak_signal_noise_ratio(a, b, data_range=255)),
+            f"{name}.ssim": np.float64(structural_similarity(
+                a, b, gaussian_weights=True, use_sample_covariance=False, sigma=1.5, data_range=255,
+                channel_axis=2)),
+            f"{name}.max": difference.max(), f"{name}.mean": difference.mean(),
+        }
+    save("metrics", tensors, **{"scikit-image": VERSIONS["scikit-image"]})
 
 
 def make_tiny():
     model = AutoencoderKL.from_pretrained(TINY, torch_dtype=torch.float32).eval()
     config = json.loads((TINY / "config.json").read_text())
+    make_trace(model, config["scaling_factor"])
     encode_and_decode("tiny", config, picture(72, 104, 1), model)
+
+
+def make_trace(model, scale):
+    """What forward hooks see of the model on the way of a picture's mean there and back, in order."""
+    seen, hooks = {}, []
+
+    def see(name, tensor):
+        x = tensor.double()
+        seen[name] = np.array(list(x.shape) + [x.mean(), x.std(correction=0), x.min(), x.max()])
+
+    for side in ["encoder", "decoder"]:
+        part = getattr(model, side)
+        blocks = {"conv_in": part.conv_in, "mid_block": part.mid_block}
+        lists = ["down_blocks"] if side == "encoder" else ["up_blocks"]
+        blocks |= {f"{key}.{i}": block for key in lists for i, block in enumerate(getattr(part, key))}
+        for key, block in blocks.items():
+            hooks.append(block.register_forward_hook(
+                lambda _module, _x, y, name=f"{side}.{key}": see(name, y)))
+    image = photo(104, 72, seed=5)
+    x = 2.0 * (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255.0) - 1.0
+    see("image tensor", x)
+    h = model.encoder(x)
+    see("h", h)
+    moments = model.quant_conv(h)
+    see("moments", moments)
+    latents = model.encode(x).latent_dist.mode() * scale
+    see("latents", latents)
+    z = model.post_quant_conv(latents / scale)
+    see("z", z)
+    see("dec", model.decoder(z))
+    for hook in hooks:
+        hook.remove()
+    names = ["encoder", "quant_conv", "post_quant_conv", "decoder"]
+    modules = [[".".join(filter(None, [name, path])), repr(module).splitlines()[0],
+                sum(p.numel() for p in module.parameters())]
+               for name in names for path, module in getattr(model, name).named_modules()
+               if any(True for _ in module.parameters())]
+    save("trace", {"picture": image} | seen, stages=json.dumps(list(seen)), modules=json.dumps(modules),
+         torch=VERSIONS["torch"], diffusers=VERSIONS["diffusers"])
 
 
 def main():

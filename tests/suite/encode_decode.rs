@@ -146,6 +146,12 @@ fn roundtrip_measures_how_well_a_picture_survives() {
     let record = &run.json()[0];
     let psnr = vae::metrics::psnr(&read_picture(&folder, "img.png"), &read_picture(&folder, "out.png"));
     assert!((record["psnr"].as_f64().expect("dB") - psnr).abs() < 1e-9);
+    let pictures = [read_picture(&folder, "img.png"), read_picture(&folder, "out.png")];
+    let ssim = vae::metrics::ssim(&pictures[0], &pictures[1]).expect("large enough");
+    assert!((record["ssim"].as_f64().expect("a number") - ssim).abs() < 1e-9);
+    let difference = vae::metrics::difference(&pictures[0], &pictures[1]);
+    assert_eq!(record["max_difference"], difference.max);
+    assert!((record["mean_difference"].as_f64().expect("levels") - difference.mean).abs() < 1e-9);
     assert_eq!(record["input"], "img.png");
     assert_eq!(record["output"], "out.png");
     assert_eq!(record["shape"], serde_json::json!([1, 4, 8, 12]));

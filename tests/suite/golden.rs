@@ -60,7 +60,7 @@ fn stages_agree_at(level: Level, file: &str, weights: Parameters) -> Result<()> 
         assert!(error < tolerance, "{file} {stage}: relative error {error:.2e}");
     };
 
-    let h = vae.encoder.h(golden.tensor("x"))?;
+    let h = vae.encoder.h(golden.tensor("x"), &mut ())?;
     agrees("h", &h);
     let moments = vae.encoder.moments(&h)?;
     agrees("moments", &moments);

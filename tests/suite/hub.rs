@@ -157,3 +157,30 @@ fn a_repository_can_be_a_vae_alone_and_half_precision_only() {
     let user = User::new([("a/vae", alone)]);
     user.encode("--model a/vae", &[]).code(0);
 }
+
+#[test]
+fn inspect_shows_the_pipeline_where_the_hub_has_its_index() {
+    let inspect = |user: &User, environment: &[(&str, &str)]| {
+        let mut command = command(&user.folder);
+        command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", &user.hub.endpoint);
+        command.envs(environment.iter().copied());
+        command.args(["inspect", "--json", "--model", SECOND]);
+        run(command).code(0).json().remove(0)
+    };
+    let without = User::new([(SECOND, repository(Mood::Fine))]);
+    assert!(inspect(&without, &[]).get("pipeline").is_none());
+    let mut with = repository(Mood::Fine);
+    let index = br#"{"_class_name": "StableDiffusionPipeline", "vae": ["diffusers", "AutoencoderKL"]}"#;
+    with.files.insert("model_index.json".into(), index.to_vec());
+    let with = User::new([(SECOND, with)]);
+    let record = inspect(&with, &[]);
+    assert_eq!(
+        (&record["revision"], &record["pipeline"]["components"][0]["loaded"]),
+        (&COMMIT.into(), &true.into())
+    );
+    assert_eq!(
+        inspect(&with, &[("HF_HUB_OFFLINE", "1")])["pipeline"],
+        record["pipeline"],
+        "it is in the cache"
+    );
+}

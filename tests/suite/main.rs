@@ -7,11 +7,13 @@
 //! | `kernels` | every kernel at every level of this machine against its definition in f64 |
 //! | `pictures` | Pillow's resize; formats, orientation, alpha, 16 bits |
 //! | `random` | torch's generator |
-//! | `metrics` | scikit-image's PSNR |
+//! | `metrics` | scikit-image's PSNR, SSIM and differences |
 //! | `encode_decode` | the program as a process: what it writes |
 //! | `usage` | the program as a process: names, standard streams, exit codes |
 //! | `bad_input` | the program as a process: broken files by the dozen |
 //! | `checkpoints` | folders, files, old spellings, wrong tensors |
+//! | `trace` | what `--trace` says against forward hooks in diffusers |
+//! | `inspect` | the program as a process: `inspect` and `doctor` |
 //! | `hub` | downloads from a hub on this machine |
 //!
 //! `support` has the weights from a formula, a model folder, the process, the hub.
@@ -22,10 +24,12 @@ mod checkpoints;
 mod encode_decode;
 mod golden;
 mod hub;
+mod inspect;
 mod kernels;
 mod metrics;
 mod pictures;
 mod random;
 mod stock;
 mod support;
+mod trace;
 mod usage;

@@ -207,7 +207,7 @@ fn completions_and_help_name_the_commands() {
         let run = vae(&folder, &format!("completions {shell}")).code(0);
         assert!(String::from_utf8_lossy(&run.stdout).contains("roundtrip"), "{shell}");
     }
-    for command in ["encode", "decode", "roundtrip", "completions"] {
+    for command in ["encode", "decode", "roundtrip", "inspect", "doctor", "completions"] {
         let help = vae(&folder, &format!("{command} --help")).code(0);
         assert!(String::from_utf8_lossy(&help.stdout).contains("Example"), "{command}");
     }
@@ -244,4 +244,22 @@ fn nothing_is_left_beside_the_outputs() {
     vae_with_stdin(&folder, "decode - -o p.png", b"no latents").code(1);
     let wanted = ["a.png", "l.safetensors", "l.png", "a.safetensors"];
     assert_eq!(folder.files(), wanted.map(String::from).into());
+}
+
+#[test]
+fn a_picture_below_the_least_psnr_ends_with_one_and_is_written() {
+    let folder = folder_with_pictures(&["a.png", "b.png"]);
+    let run =
+        vae_with_model(&folder, "roundtrip a.png b.png --out-dir d --mean --min-psnr 90 --json").code(1);
+    let run = run.says(&["a.png: its PSNR", "below --min-psnr 90", "2 of 2 inputs failed", "SSIM"]);
+    let records = run.json();
+    assert_eq!(records.len(), 2);
+    for record in &records {
+        let db = record["psnr"].as_f64().expect("dB");
+        let error = record["error"].as_str().expect("an error");
+        assert!(error.contains(&format!("{db:.2} dB is {:.2} dB below", 90.0 - db)), "{error}");
+    }
+    assert!(folder.path("d/a-roundtrip.png").exists() && folder.path("d/b-roundtrip.png").exists());
+    vae_with_model(&folder, "roundtrip a.png -o o.png --mean --min-psnr 1").code(0);
+    vae_with_model(&folder, "roundtrip a.png -o o.png --min-psnr loud").code(2).says(&["decibels"]);
 }

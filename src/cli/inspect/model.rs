@@ -1,0 +1,82 @@
+//! A checkpoint: its modules, how many parameters they have, and the pipeline around it. No tensor is read.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use vae::checkpoint::modules::{Row, grouped};
+use vae::checkpoint::{Checkpoint, Hub, Pipeline, Precision, Source};
+
+use crate::cli::failure::Failure;
+use crate::cli::output::print;
+use crate::cli::report::Ui;
+
+#[derive(Serialize)]
+struct Record<'a> {
+    kind: &'static str,
+    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'a str>,
+    sha256: &'a str,
+    dtypes: Vec<&'a str>,
+    parameters: usize,
+    latent_channels: usize,
+    /// Pixels of one latent pixel's side.
+    downscale: usize,
+    scaling_factor: f64,
+    shift_factor: Option<f64>,
+    modules: Vec<Row<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline: Option<Pipeline>,
+}
+
+pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), Failure> {
+    if revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
+        return Err(Failure::Usage("--revision is for models on the hub".into()));
+    }
+    let hub = Hub { progress: ui.shows_progress(), ..Hub::from_env() };
+    let checkpoint =
+        Checkpoint::open(source, revision, Precision::Full, &hub).map_err(|e| Failure::Model(e.into()))?;
+    if let Some(warning) = checkpoint.warning() {
+        ui.note(&format!("warning: {warning}"));
+    }
+    let (contents, modules, config) =
+        (checkpoint.weights().contents(), checkpoint.modules(), checkpoint.config());
+    let record = Record {
+        kind: "model",
+        model: &checkpoint.origin().model,
+        revision: checkpoint.origin().revision.as_deref(),
+        sha256: checkpoint.weights().sha256(),
+        dtypes: contents.dtypes(),
+        parameters: contents.parameters(),
+        latent_channels: config.latent_channels,
+        downscale: config.downscale(),
+        scaling_factor: config.scaling_factor,
+        shift_factor: config.shift_factor,
+        modules: modules.rows(),
+        pipeline: checkpoint.pipeline(&Hub { progress: false, ..hub }),
+    };
+    let text = words(&record, &modules.to_string()).map_err(Failure::Output)?;
+    print(ui.json(), &record, &text).map_err(Failure::Output)
+}
+
+fn words(record: &Record, modules: &str) -> Result<String> {
+    let mut text = modules.to_string();
+    writeln!(text, "\n{}: AutoencoderKL", record.model)?;
+    if let Some(revision) = record.revision {
+        writeln!(text, "  revision    {revision}")?;
+    }
+    writeln!(text, "  parameters  {}, {}", grouped(record.parameters), record.dtypes.join(" and "))?;
+    writeln!(text, "  SHA-256     {}", record.sha256)?;
+    let (step, channels) = (record.downscale, record.latent_channels);
+    writeln!(text, "  latents     [n, {channels}, h/{step}, w/{step}], scaled by {}", record.scaling_factor)?;
+    if let Some(pipeline) = &record.pipeline {
+        writeln!(text, "part of a {}, of which this program loads what is marked", pipeline.class)?;
+        for component in &pipeline.components {
+            let mark = if component.loaded { "→" } else { " " };
+            writeln!(text, "{mark} {:<24}{} ({})", component.name, component.class, component.library)?;
+        }
+    }
+    Ok(text)
+}

@@ -1,0 +1,71 @@
+//! What a picture file says of itself before it is decoded.
+
+use image::metadata::Orientation;
+use image::{ExtendedColorType, ImageDecoder};
+
+use super::PictureError;
+use super::read::decoder;
+
+/// The header of a picture file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// `PNG`, `JPEG` and so on.
+    pub format: String,
+    /// Pixels across and down, as they are stored.
+    pub stored: (u32, u32),
+    /// Its colours, as they are stored.
+    pub color: Color,
+    /// What makes it upright, by its EXIF data.
+    pub turn: Option<&'static str>,
+}
+
+/// The kind of a picture's samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Color {
+    /// `grey`, `RGB` and so on.
+    pub kind: &'static str,
+    /// Bits of a sample.
+    pub bits: u16,
+}
+
+impl Facts {
+    /// Reads the header of a file that is in memory.
+    pub fn of(bytes: &[u8]) -> Result<Self, PictureError> {
+        let (format, mut decoder) = decoder(bytes)?;
+        let orientation = decoder.orientation().map_err(PictureError::Decode)?;
+        Ok(Self {
+            format: format!("{format:?}").to_uppercase(),
+            stored: decoder.dimensions(),
+            color: Color::of(decoder.original_color_type()),
+            turn: turn(orientation),
+        })
+    }
+}
+
+impl Color {
+    fn of(color: ExtendedColorType) -> Self {
+        let channels = color.channel_count();
+        let kind = match (color, channels) {
+            (ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16, _) => "CMYK",
+            (ExtendedColorType::A8, _) => "alpha",
+            (_, 1) => "grey",
+            (_, 2) => "grey with alpha",
+            (_, 3) => "RGB",
+            _ => "RGB with alpha",
+        };
+        Self { kind, bits: color.bits_per_pixel() / u16::from(channels) }
+    }
+}
+
+fn turn(orientation: Orientation) -> Option<&'static str> {
+    Some(match orientation {
+        Orientation::NoTransforms => return None,
+        Orientation::Rotate90 => "turned 90° clockwise",
+        Orientation::Rotate180 => "turned 180°",
+        Orientation::Rotate270 => "turned 90° counter-clockwise",
+        Orientation::FlipHorizontal => "mirrored left to right",
+        Orientation::FlipVertical => "mirrored top to bottom",
+        Orientation::Rotate90FlipH => "turned 90° clockwise, then mirrored left to right",
+        Orientation::Rotate270FlipH => "turned 90° counter-clockwise, then mirrored left to right",
+    })
+}
