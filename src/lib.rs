@@ -15,6 +15,7 @@
 //! - [`latents`]: latents and their files
 //! - [`metrics`]: how alike two pictures are
 //! - [`statistics`]: what many numbers are like
+//! - [`figure`]: figures to look at
 //! - [`device`]: where to compute
 //! - [`stock`]: a second opinion on the model, from candle-transformers
 //! - [`kernels`]: the arithmetic
@@ -42,6 +43,7 @@
 
 pub mod checkpoint;
 pub mod device;
+pub mod figure;
 #[allow(unsafe_code)]
 pub mod kernels;
 pub mod latents;

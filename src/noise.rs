@@ -7,7 +7,8 @@ use std::f32::consts::TAU;
 use candle_core::{Device, Result, Tensor};
 use rand_mt::Mt;
 
-/// `torch.Generator("cpu")`: MT19937, and what torch makes of its 32-bit draws.
+/// `torch.Generator("cpu")`: MT19937, and what torch makes of its 32-bit draws. A clone goes on from the same state.
+#[derive(Debug, Clone)]
 pub struct Generator {
     draws: Mt,
     /// The second value of the last pair that [`Generator::normal`] made.

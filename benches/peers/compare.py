@@ -7,8 +7,8 @@
     V/bin/python benches/peers/compare.py CHECKPOINT process
 
 `encode` and `decode`: each peer is a process that stays, its model loaded and warmed up before the first round. vae starts
-anew each time, and the time that it says it took to encode or decode counts: packing its filters is in it, and reading the
-weights from the system's cache. `process`: everything from the start of a process to its end, picture → latents → picture,
+anew each time and works on two files; the time that it says it took to encode or decode the second counts, packing its filters
+anew included. `process`: everything from the start of a process to its end, picture → latents → picture,
 beside the same in Python with diffusers. In each round every one runs once.
 
 Printed: the median and the range of each, vae's part of each peer's time (the median of the rounds' ratios, and their range), and
@@ -131,9 +131,9 @@ def run_vae(args, folder):
         first = run_process([*vae, "encode", "p.png", "-o", "pl.safetensors", *common], folder)
         second = run_process([*vae, "decode", "pl.safetensors", "-o", "o.png", *common], folder)
         return first[0] + second[0], max(first[1], second[1])
-    source, target = ("p.png", "o.safetensors") if args.task == "encode" else ("l.safetensors", "o.png")
-    _, peak, output = run_process([*vae, args.task, source, "-o", target, *common], folder)
-    return json.loads(output)["stages"][f"{args.task}_ms"] / 1e3, peak
+    sources = ["p.png", "q.png"] if args.task == "encode" else ["l.safetensors", "m.safetensors"]
+    _, peak, output = run_process([*vae, args.task, *sources, "--out-dir", "o", "--overwrite", *common], folder)
+    return json.loads(output.splitlines()[-1])["stages"][f"{args.task}_ms"] / 1e3, peak
 
 
 PYTHON_PROCESS = """
@@ -163,9 +163,11 @@ def write_inputs(args, folder):
     from PIL import Image
     from safetensors.numpy import save_file
 
-    save_file({"latents": input_of("decode", args.side)}, folder / "l.safetensors")
+    for name in ["l", "m"]:
+        save_file({"latents": input_of("decode", args.side)}, folder / f"{name}.safetensors")
     x = input_of("encode", args.side)[0].transpose(1, 2, 0)
-    Image.fromarray(((x / 2 + 0.5).clip(0, 1) * 255).round().astype(np.uint8)).save(folder / "p.png")
+    for name in ["p", "q"]:
+        Image.fromarray(((x / 2 + 0.5).clip(0, 1) * 255).round().astype(np.uint8)).save(folder / f"{name}.png")
 
 
 class Peer:

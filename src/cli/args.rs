@@ -9,7 +9,10 @@ use clap_complete::Shell;
 
 use vae::checkpoint::Source;
 use vae::device::DeviceChoice;
+use vae::figure::Theme;
 use vae::picture::Background;
+
+use super::levels::Levels;
 
 /// Pictures into Stable Diffusion latents, and back
 #[derive(Debug, Parser)]
@@ -43,6 +46,7 @@ pub enum Command {
         after_help = "Example:\n  vae doctor          (to paste into a bug report)\n  vae doctor --json"
     )]
     Doctor,
+    Grid(GridArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  vae completions bash > ~/.local/share/bash-completion/completions/vae"
@@ -101,7 +105,8 @@ pub struct EncodeArgs {
   vae decode latents.safetensors -o out.png
   vae decode batch.safetensors -o out.png          (out-0.png, out-1.png, ...)
   vae decode --out-dir pictures latents/*.safetensors
-  vae decode latents.safetensors -o out.jpg --quality 90 --original-size")]
+  vae decode latents.safetensors -o out.jpg --quality 90 --original-size
+  vae decode latents.safetensors --show            (in the terminal; nothing is written)")]
 pub struct DecodeArgs {
     /// Latents: safetensors files with one tensor [n,4,h,w]; `-` is stdin
     #[arg(required = true, value_hint = ValueHint::FilePath)]
@@ -120,6 +125,8 @@ pub struct DecodeArgs {
     #[arg(long)]
     pub trace: bool,
     #[command(flatten)]
+    pub show: ShowArgs,
+    #[command(flatten)]
     pub model: ModelArgs,
 }
 
@@ -129,6 +136,8 @@ pub struct DecodeArgs {
   vae roundtrip                          (the sample picture through the tiny model, both built in)
   vae roundtrip img.png -o decoded.png
   vae roundtrip img.png --noise 0.5
+  vae roundtrip img.png --figure fig.png (original, decoded, latents, difference)
+  vae roundtrip img.png --noise 0.1..1.0/6 -o sweep.png
   vae roundtrip --mean --json img.png
   vae roundtrip --min-psnr 24 img.png    (ends with 1 below 24 dB: a check for CI)
 
@@ -141,9 +150,16 @@ pub struct RoundtripArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub encoding: Encoding,
-    /// Add uniform noise to the latents: latents + (rand - 0.5) * mean(|latents|) * LEVEL
-    #[arg(long, value_name = "LEVEL", value_parser = noise_level, allow_negative_numbers = true)]
-    pub noise: Option<f64>,
+    /// Add uniform noise to the latents: latents + (rand - 0.5) * mean(|latents|) * LEVEL. Several levels, as
+    /// 0.1,0.5,1 or 0.1..1.0/6 (six, evenly), give one figure of them all, each as it would be alone
+    #[arg(long, value_name = "LEVEL", allow_hyphen_values = true)]
+    pub noise: Option<Levels>,
+    /// Draw original, decoded, latent channels and difference into FILE; the decoded picture is written only with -o
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "out_dir")]
+    pub figure: Option<PathBuf>,
+    /// Colours of a figure
+    #[arg(long, value_name = "THEME", default_value = "light")]
+    pub theme: ThemeChoice,
     /// Fail (exit code 1) where the PSNR is below DB; the picture is written all the same
     #[arg(long, value_name = "DB", value_parser = decibels)]
     pub min_psnr: Option<f64>,
@@ -152,6 +168,8 @@ pub struct RoundtripArgs {
     /// Say shape, mean, std, min, max and time of what every stage makes, as it happens
     #[arg(long)]
     pub trace: bool,
+    #[command(flatten)]
+    pub show: ShowArgs,
     #[command(flatten)]
     pub model: ModelArgs,
 }
@@ -180,6 +198,44 @@ pub struct InspectArgs {
     /// Branch, tag or commit on the hub [default: main]
     #[arg(long, value_name = "REV", conflicts_with = "file")]
     pub revision: Option<String>,
+}
+
+/// Pictures beside and above each other
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vae grid a.png b.png c.png -o grid.png         (two columns: the square root of 3, rounded up)
+  vae grid --rows 1 original.png decoded.png -o both.png
+  vae grid --show out-*.png                      (in the terminal; nothing is written)
+
+Each cell is as wide as the widest picture and as high as the highest; pictures are neither enlarged nor shrunk.")]
+pub struct GridArgs {
+    /// Pictures, row by row; `-` is stdin
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub inputs: Vec<PathBuf>,
+    /// Write to FILE, replacing it if it is there; `-` is stdout [default: grid.png, or a name that is free]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Rows
+    #[arg(long, value_name = "N")]
+    pub rows: Option<NonZeroUsize>,
+    /// Columns
+    #[arg(long, value_name = "N")]
+    pub cols: Option<NonZeroUsize>,
+    /// COLOR of empty cells, around smaller pictures and behind transparent ones: white, black, gray, or #rrggbb
+    #[arg(long, value_name = "COLOR", default_value = "black")]
+    pub background: Background,
+    #[command(flatten)]
+    pub quality: Quality,
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// Whether results are displayed.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Display the result in the terminal; without a named output, no file is written
+    #[arg(long)]
+    pub show: bool,
 }
 
 /// Where results go.
@@ -277,10 +333,18 @@ impl ComputeDtype {
     }
 }
 
-fn noise_level(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(level) if level.is_finite() && level >= 0.0 => Ok(level),
-        _ => Err("a noise level is a number from 0 on; 0.5 is half the latents' mean magnitude".into()),
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ThemeChoice {
+    Light,
+    Dark,
+}
+
+impl ThemeChoice {
+    pub fn theme(self) -> Theme {
+        match self {
+            Self::Light => Theme::Light,
+            Self::Dark => Theme::Dark,
+        }
     }
 }
 

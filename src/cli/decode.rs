@@ -18,13 +18,16 @@ use super::memory::{self, Work};
 use super::output::Target;
 use super::report::{Record, Stages, Ui, timed};
 use super::session::Session;
+use super::show::Screen;
 use super::trace::Trace;
 
 const NAMING: Naming =
     Naming { alone: |stem| format!("{stem}.png"), in_folder: |stem| format!("{stem}.png") };
 
 pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
-    let jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
+    let mut jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
+    let screen = Screen::open(&args.show, jobs.iter().map(|job| &job.target), ui);
+    screen.replace_unnamed(jobs.iter_mut().map(|job| &mut job.target));
     for job in &jobs {
         format_of(&job.target, args.quality.quality)?;
     }
@@ -32,7 +35,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
     let session = Session::new(&args.model, Source::Sd2, ui)?;
     jobs::run(&jobs, ui, |job| {
         let format = format_of(&job.target, args.quality.quality)?;
-        decode(args, job, format, &session, ui)
+        decode(args, job, format, &session, (ui, &screen))
     })
 }
 
@@ -43,11 +46,18 @@ pub fn format_of(target: &Target, quality: u8) -> Result<Format, Failure> {
         Target::Named(path) | Target::Kept(path) | Target::Fresh(path) => {
             Format::from_path(path, quality).map_err(Failure::Usage)
         }
+        Target::Nowhere => Ok(Format::Png),
     }
 }
 
 /// Decodes one file, picture by picture, so that a batch needs no more memory than one picture.
-fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &Ui) -> Result<()> {
+fn decode(
+    args: &DecodeArgs,
+    job: &Job,
+    format: Format,
+    session: &Session,
+    (ui, screen): (&Ui, &Screen),
+) -> Result<()> {
     let mut stages = Stages::default();
     let latents = timed(&mut stages.preprocess_ms, || -> Result<Latents> {
         Ok(Latents::from_safetensors(&job.input.bytes()?)?)
@@ -67,7 +77,7 @@ fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &
     for (i, target) in targets.iter().enumerate() {
         let mut record = Record {
             input: job.input.name(),
-            output: Some(target.name()),
+            output: target.written(),
             shape: Some(vec![1, z.dim(1)?, z.dim(2)?, z.dim(3)?]),
             stages: std::mem::take(&mut stages), // reading is counted in the first picture of a batch
             ..Record::default()
@@ -83,7 +93,10 @@ fn decode(args: &DecodeArgs, job: &Job, format: Format, session: &Session, ui: &
             if let Some((width, height)) = size {
                 picture = picture.resize(width, height);
             }
-            timed(&mut record.stages.write_ms, || target.write(&picture.to_file_bytes(format)?))?;
+            if *target != Target::Nowhere {
+                timed(&mut record.stages.write_ms, || target.write(&picture.to_file_bytes(format)?))?;
+            }
+            screen.show(&picture.to_rgb8(), (picture.width(), picture.height()), ui);
         }
         ui.report(&record)?;
     }
@@ -160,6 +173,7 @@ fn targets(target: &Target, count: usize) -> Result<Vec<Target>> {
         }
         Target::Named(path) => numbered(path).into_iter().map(Target::Named).collect(),
         Target::Kept(path) => numbered(path).into_iter().map(Target::Kept).collect(),
+        Target::Nowhere => vec![Target::Nowhere; count],
         Target::Fresh(path) => numbered(path).iter().map(|p| Target::Fresh(jobs::free_name(p))).collect(),
     })
 }

@@ -88,27 +88,43 @@ pub struct Naming {
 ///
 /// No inputs at all stand for the sample picture.
 pub fn plan(inputs: &[PathBuf], output: &OutputArgs, naming: &Naming, ui: &Ui) -> Result<Vec<Job>, Failure> {
-    let inputs: Vec<Input> = match inputs {
+    let inputs = match inputs {
         [] => vec![Input::Sample],
-        paths => paths.iter().map(|p| Input::new(p)).collect(),
+        paths => self::inputs(paths)?,
     };
-    if inputs.iter().filter(|i| matches!(i, Input::Stdin)).count() > 1 {
-        return Err(Failure::Usage("`-` (stdin) can be read only once".into()));
-    }
     if let Some(folder) = &output.out_dir {
         return plan_folder(inputs, folder, output.overwrite, naming);
     }
     let [input] = <[Input; 1]>::try_from(inputs)
         .map_err(|all| Failure::Usage(format!("{} inputs need --out-dir DIR", all.len())))?;
     let target = match &output.output {
-        Some(path) if path == Path::new("-") && ui.json() => {
-            return Err(Failure::Usage("-o - and --json both want stdout: name a file with -o".into()));
-        }
-        Some(path) if path == Path::new("-") => Target::Stdout,
-        Some(path) => Target::Named(check_place(path, &input)?),
+        Some(path) => named(path, std::slice::from_ref(&input), ui)?,
         None => Target::Fresh(free_name(Path::new(&(naming.alone)(&input.stem())))),
     };
     Ok(vec![Job { input, target }])
+}
+
+/// What is to be read.
+pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>, Failure> {
+    let inputs: Vec<Input> = paths.iter().map(|p| Input::new(p)).collect();
+    if inputs.iter().filter(|i| matches!(i, Input::Stdin)).count() > 1 {
+        return Err(Failure::Usage("`-` (stdin) can be read only once".into()));
+    }
+    Ok(inputs)
+}
+
+/// The target that the user named for what becomes of `inputs`.
+pub fn named(path: &Path, inputs: &[Input], ui: &Ui) -> Result<Target, Failure> {
+    if path != Path::new("-") {
+        for input in inputs {
+            check_place(path, input)?;
+        }
+        return Ok(Target::Named(path.to_path_buf()));
+    }
+    if ui.json() {
+        return Err(Failure::Usage("-o - and --json both want stdout: name a file with -o".into()));
+    }
+    Ok(Target::Stdout)
 }
 
 fn plan_folder(
@@ -137,7 +153,7 @@ fn plan_folder(
 
 /// A named output must have a folder to be in; better said before a minute of work than after it.
 /// And it must not be the input: a picture is not given up for its latents.
-pub fn check_place(path: &Path, input: &Input) -> Result<PathBuf, Failure> {
+fn check_place(path: &Path, input: &Input) -> Result<(), Failure> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
         return Err(Failure::Usage(format!("{} is a folder: use --out-dir", path.display())));
@@ -151,7 +167,7 @@ pub fn check_place(path: &Path, input: &Input) -> Result<PathBuf, Failure> {
     {
         return Err(Failure::Usage(format!("{} is the input: name another output", path.display())));
     }
-    Ok(path.to_path_buf())
+    Ok(())
 }
 
 /// `path`, or `name-1.ext`, `name-2.ext` and so on: the first that is not there.

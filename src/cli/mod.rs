@@ -3,12 +3,14 @@
 //! | file | what |
 //! | --- | --- |
 //! | `args` | clap's structs, help texts |
-//! | `encode`, `decode`, `roundtrip`, `inspect`, `doctor` | the commands |
+//! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `doctor` | the commands |
+//! | `levels` | what `--noise` takes |
 //! | `jobs` | inputs → outputs: names, what may be replaced, the loop over many |
 //! | `memory` | whether a picture fits into memory |
 //! | `trace` | what every stage makes, as it happens |
 //! | `session` | the model and the device, opened when first needed |
 //! | `output` | files that appear whole or not at all; stdout |
+//! | `show` | pictures in the terminal |
 //! | `report` | words on stderr, JSON on stdout, progress, timings |
 //! | `failure` | what ends a run, and its exit code |
 
@@ -17,13 +19,16 @@ mod decode;
 mod doctor;
 mod encode;
 mod failure;
+mod grid;
 mod inspect;
 mod jobs;
+mod levels;
 mod memory;
 mod output;
 mod report;
 mod roundtrip;
 mod session;
+mod show;
 mod trace;
 
 use clap::CommandFactory;
@@ -41,6 +46,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Roundtrip(args) => roundtrip::run(args, &ui),
         Command::Inspect(args) => inspect::run(args, &ui),
         Command::Doctor => doctor::run(&ui),
+        Command::Grid(args) => grid::run(args, &ui),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "vae", &mut script);

@@ -18,6 +18,8 @@ pub enum Target {
     Kept(PathBuf),
     /// A file whose name this program chose because nothing else has it.
     Fresh(PathBuf),
+    /// Not written: it is only displayed, or is part of a figure.
+    Nowhere,
 }
 
 impl Target {
@@ -26,7 +28,13 @@ impl Target {
         match self {
             Self::Stdout => "-".into(),
             Self::Named(path) | Self::Kept(path) | Self::Fresh(path) => path.display().to_string(),
+            Self::Nowhere => "nothing".into(),
         }
+    }
+
+    /// Its name, where something is written.
+    pub fn written(&self) -> Option<String> {
+        (*self != Self::Nowhere).then(|| self.name())
     }
 
     /// Whether it is there already and is to be kept.
@@ -41,6 +49,7 @@ impl Target {
             Self::Stdout => write_stdout(bytes),
             Self::Named(path) => replace(path, bytes),
             Self::Kept(path) | Self::Fresh(path) => create(path, bytes),
+            Self::Nowhere => Ok(()),
         }
         .with_context(|| {
             format!("cannot write {}", if *self == Self::Stdout { "stdout".into() } else { self.name() })

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use vae::figure::text::short;
+
 use super::args::Words;
 use super::output::{say, write_stdout};
 use super::trace::Row;
@@ -45,6 +47,16 @@ impl Stages {
     }
 }
 
+/// What became of a picture at one level of noise.
+#[derive(Debug, Serialize)]
+pub struct Noised {
+    /// The level.
+    pub noise: f64,
+    /// dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psnr: Option<f64>,
+}
+
 /// What became of one input: a line for people, an object for programs.
 #[derive(Debug, Default, Serialize)]
 pub struct Record {
@@ -56,6 +68,9 @@ pub struct Record {
     /// Shape of the latents, `[n, 4, h, w]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shape: Option<Vec<usize>>,
+    /// The figure that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figure: Option<String>,
     /// dB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psnr: Option<f64>,
@@ -68,6 +83,9 @@ pub struct Record {
     /// The mean absolute difference, in levels of 0 to 255.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean_difference: Option<f64>,
+    /// One decoded picture for each level of noise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<Noised>,
     /// The output was there already and was kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
@@ -148,12 +166,20 @@ impl Ui {
             Some(output) if record.skipped => {
                 self.note(&format!("{} → {output}: there already, kept", record.input))
             }
-            Some(output) => self.note(&self.line(record, output)),
-            None => {}
+            None if record.error.is_some() => {}
+            output => {
+                let output = output.as_ref().or(record.figure.as_ref());
+                self.note(&self.line(record, output.map_or("the terminal", String::as_str)));
+            }
         }
         if let Some(error) = &record.error {
             self.error(&format!("{}: {error}", record.input));
         }
+        self.object(record)
+    }
+
+    /// An object for programs, with `--json`.
+    pub fn object(&self, record: &impl Serialize) -> anyhow::Result<()> {
         if self.json {
             let line = serde_json::to_string(record)? + "\n";
             self.suspend(|| write_stdout(line.as_bytes()))?;
@@ -171,6 +197,13 @@ impl Ui {
         }
         if let Some(ssim) = record.ssim {
             line += &format!("  SSIM {ssim:.4}");
+        }
+        for Noised { noise, psnr } in &record.sweep {
+            let psnr = psnr.map_or("equal".into(), |db| format!("PSNR {db:.2} dB"));
+            line += &format!("\n  noise {}  {psnr}", short(*noise));
+        }
+        if let (Some(_), Some(figure)) = (&record.output, &record.figure) {
+            line += &format!("  figure {figure}");
         }
         if self.verbose {
             line += &format!("\n  {}", record.stages.words());

@@ -1,67 +1,185 @@
 //! `vae roundtrip`: a picture into latents and back, and how well it survives.
 
 use anyhow::Result;
+use candle_core::Tensor;
 
 use vae::checkpoint::Source;
+use vae::figure::{Canvas, Roundtrip, Sweep};
 use vae::metrics::{difference, psnr, ssim};
 use vae::noise::{Generator, add_uniform_noise};
-use vae::picture::{Format, Picture};
+use vae::picture::Picture;
 
 use super::args::RoundtripArgs;
 use super::decode::{decode_latents, format_of};
 use super::encode::{encode_picture, preprocess};
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming, Reported};
+use super::levels::Levels;
 use super::memory::{self, Work};
-use super::report::{Record, Ui, timed};
+use super::output::Target;
+use super::report::{Noised, Record, Stages, Ui, timed};
 use super::session::Session;
+use super::show::Screen;
 use super::trace::Trace;
 
 const NAMING: Naming =
     Naming { alone: |_| "roundtrip.png".into(), in_folder: |stem| format!("{stem}-roundtrip.png") };
 
 pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
-    let jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
-    for job in &jobs {
-        format_of(&job.target, args.quality.quality)?;
+    let mut jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
+    let figure = place_figure(args, &mut jobs, ui)?;
+    for target in jobs.iter().map(|job| &job.target).chain([&figure]) {
+        format_of(target, args.quality.quality)?;
     }
+    let screen = Screen::open(&args.show, jobs.iter().map(|job| &job.target).chain([&figure]), ui);
+    screen.replace_unnamed(jobs.iter_mut().map(|job| &mut job.target));
     let ui = &ui.with_bar(jobs.len());
     let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Sd2 };
     let session = Session::new(&args.model, default, ui)?;
     if args.inputs.is_empty() && args.model.model.is_none() {
         ui.note("the sample picture, through the small model that is built in; --model sd2 takes Stable Diffusion's");
     }
+    let run = Run { args, figure, screen, session: &session, ui };
     jobs::run(&jobs, ui, |job| {
-        let format = format_of(&job.target, args.quality.quality)?;
-        let record = roundtrip(args, job, format, &session, ui)?;
+        let record = run.roundtrip(job)?;
         ui.report(&record)?;
         if record.error.is_some() { Err(Reported.into()) } else { Ok(()) }
     })
 }
 
-fn roundtrip(args: &RoundtripArgs, job: &Job, format: Format, session: &Session, ui: &Ui) -> Result<Record> {
-    let mut record = Record { input: job.input.name(), output: Some(job.target.name()), ..Record::default() };
-    if job.target.is_done() {
-        return Ok(Record { skipped: true, ..record });
+/// Where `--figure` goes. A sweep's own output is its figure; else what nobody named is not written beside a figure.
+fn place_figure(args: &RoundtripArgs, jobs: &mut [Job], ui: &Ui) -> Result<Target, Failure> {
+    let (Some(path), [job]) = (&args.figure, jobs) else { return Ok(Target::Nowhere) };
+    let figure = jobs::named(path, std::slice::from_ref(&job.input), ui)?;
+    let named = args.output.output.is_some();
+    if named && (figure == job.target || matches!(args.noise, Some(Levels::Sweep(_)))) {
+        return Err(Failure::Usage("-o and --figure name two places for one result: leave one out".into()));
     }
-    let stages = &mut record.stages;
-    let original = timed(&mut stages.preprocess_ms, || job.input.picture(args.encoding.background))?;
-    let picture = preprocess(&original, &args.encoding, session, stages)?;
-    let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
-    let mut latents = encode_picture(&picture, &args.encoding, &mut generator, session, stages, &mut trace)?;
-    if let Some(level) = args.noise {
-        latents = add_uniform_noise(&latents, level, &mut generator)?;
-        trace.tensor("noised latents", &latents)?;
+    match &args.noise {
+        Some(Levels::Sweep(_)) => {
+            job.target = figure;
+            return Ok(Target::Nowhere);
+        }
+        _ if !named => job.target = Target::Nowhere,
+        _ => {}
     }
-    let config = session.config()?;
-    memory::check(Work::Decode, config, (picture.width() * picture.height()) as u64)?;
-    let z = config.unscale(&latents)?;
-    let decoded = decode_latents(&z, session, stages, &mut trace)?;
-    record.trace = trace.into_rows();
-    timed(&mut stages.write_ms, || job.target.write(&decoded.to_file_bytes(format)?))?;
-    record.shape = Some(latents.dims().to_vec());
-    compare(&picture, &decoded, args.min_psnr, &mut record);
-    Ok(record)
+    Ok(figure)
+}
+
+/// What all pictures of a run have in common.
+struct Run<'a> {
+    args: &'a RoundtripArgs,
+    figure: Target,
+    screen: Screen,
+    session: &'a Session<'a>,
+    ui: &'a Ui,
+}
+
+/// A picture as it was encoded, its latents, and the generator that goes on to the noise.
+struct Encoded {
+    picture: Picture,
+    latents: Tensor,
+    generator: Generator,
+}
+
+impl Run<'_> {
+    fn roundtrip(&self, job: &Job) -> Result<Record> {
+        let record = Record { input: job.input.name(), output: job.target.written(), ..Record::default() };
+        if job.target.is_done() {
+            return Ok(Record { skipped: true, ..record });
+        }
+        match &self.args.noise {
+            None => self.once(job, None, record),
+            Some(Levels::One(level)) => self.once(job, Some(*level), record),
+            Some(Levels::Sweep(levels)) => self.sweep(job, levels, record),
+        }
+    }
+
+    /// One decoded picture.
+    fn once(&self, job: &Job, noise: Option<f64>, mut record: Record) -> Result<Record> {
+        let mut trace = Trace::new(self.args.trace, self.ui);
+        let encoded = self.encode(job, &mut record.stages, &mut trace)?;
+        let (latents, decoded) = self.decode(&encoded, noise, &mut record.stages, &mut trace)?;
+        record.trace = trace.into_rows();
+        record.shape = Some(latents.dims().to_vec());
+        compare(&encoded.picture, &decoded, self.args.min_psnr, &mut record);
+        let stages = &mut record.stages;
+        if job.target != Target::Nowhere {
+            let format = format_of(&job.target, self.args.quality.quality)?;
+            timed(&mut stages.write_ms, || job.target.write(&decoded.to_file_bytes(format)?))?;
+        }
+        if self.figure != Target::Nowhere {
+            let name = &job.input.name();
+            let original = &encoded.picture;
+            let figure = Roundtrip { name, original, decoded: &decoded, latents: &latents, noise };
+            let canvas = figure.draw(self.args.theme.theme())?;
+            self.write(&self.figure, &canvas, stages)?;
+            record.figure = self.figure.written();
+        } else {
+            self.screen.show(&decoded.to_rgb8(), (decoded.width(), decoded.height()), self.ui);
+        }
+        Ok(record)
+    }
+
+    /// One figure of all levels. Each starts from the same state of the generator, as a run of its own does.
+    fn sweep(&self, job: &Job, levels: &[f64], mut record: Record) -> Result<Record> {
+        let mut trace = Trace::new(self.args.trace, self.ui);
+        let encoded = self.encode(job, &mut record.stages, &mut trace)?;
+        let name = &job.input.name();
+        let mut figure = Sweep::new(name, &encoded.picture, levels.len())?;
+        for &noise in levels {
+            let (_, decoded) = self.decode(&encoded, Some(noise), &mut record.stages, &mut trace)?;
+            let psnr = figure.add(noise, &decoded);
+            record.error = record.error.or_else(|| too_low(psnr, self.args.min_psnr));
+            record.sweep.push(Noised { noise, psnr: Some(psnr).filter(|db| db.is_finite()) });
+        }
+        record.trace = trace.into_rows();
+        record.shape = Some(encoded.latents.dims().to_vec());
+        self.write(&job.target, &figure.draw(self.args.theme.theme())?, &mut record.stages)?;
+        Ok(record)
+    }
+
+    fn encode(&self, job: &Job, stages: &mut Stages, trace: &mut Trace) -> Result<Encoded> {
+        let encoding = &self.args.encoding;
+        let original = timed(&mut stages.preprocess_ms, || job.input.picture(encoding.background))?;
+        let picture = preprocess(&original, encoding, self.session, stages)?;
+        let mut generator = Generator::new(encoding.seed);
+        let latents = encode_picture(&picture, encoding, &mut generator, self.session, stages, trace)?;
+        Ok(Encoded { picture, latents, generator })
+    }
+
+    /// The latents, noised, and the picture that they give.
+    fn decode(
+        &self,
+        encoded: &Encoded,
+        noise: Option<f64>,
+        stages: &mut Stages,
+        trace: &mut Trace,
+    ) -> Result<(Tensor, Picture)> {
+        let Encoded { picture, latents, generator } = encoded;
+        let latents = match noise {
+            Some(level) => {
+                let noised = add_uniform_noise(latents, level, &mut generator.clone())?;
+                trace.tensor("noised latents", &noised)?;
+                noised
+            }
+            None => latents.clone(),
+        };
+        let config = self.session.config()?;
+        memory::check(Work::Decode, config, (picture.width() * picture.height()) as u64)?;
+        let decoded = decode_latents(&config.unscale(&latents)?, self.session, stages, trace)?;
+        Ok((latents, decoded))
+    }
+
+    /// Writes a figure, and displays it.
+    fn write(&self, target: &Target, canvas: &Canvas, stages: &mut Stages) -> Result<()> {
+        if *target != Target::Nowhere {
+            let format = format_of(target, self.args.quality.quality)?;
+            timed(&mut stages.write_ms, || target.write(&canvas.to_file_bytes(format)?))?;
+        }
+        self.screen.show(canvas.rgb8(), (canvas.width(), canvas.height()), self.ui);
+        Ok(())
+    }
 }
 
 /// How well the picture survived, and whether that is well enough. Equal pictures have no PSNR to be told.
@@ -71,9 +189,12 @@ fn compare(picture: &Picture, decoded: &Picture, min_psnr: Option<f64>, record: 
     record.ssim = ssim(picture, decoded);
     record.max_difference = Some(difference.max);
     record.mean_difference = Some(difference.mean);
-    record.error = min_psnr
-        .filter(|&least| db < least)
-        .map(|least| format!("its PSNR of {db:.2} dB is {:.2} dB below --min-psnr {least}", least - db));
+    record.error = too_low(db, min_psnr);
+}
+
+fn too_low(db: f64, min_psnr: Option<f64>) -> Option<String> {
+    let least = min_psnr.filter(|&least| db < least)?;
+    Some(format!("its PSNR of {db:.2} dB is {:.2} dB below --min-psnr {least}", least - db))
 }
 
 #[cfg(test)]

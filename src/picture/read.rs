@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 use std::str::FromStr;
 
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::{Picture, PictureError};
@@ -55,14 +56,8 @@ impl Picture {
     /// Reads a picture file that is in memory: turned upright as its EXIF data says, the first frame of an
     /// animation, grey as equal R, G and B, alpha laid on `background`.
     pub fn from_bytes(bytes: &[u8], background: Background) -> Result<Self, PictureError> {
-        let (format, mut decoder) = decoder(bytes)?;
-        if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
-            return Err(PictureError::CutOff);
-        }
+        let (_, mut decoder) = decoder(bytes)?;
         let (width, height) = decoder.dimensions();
-        if u64::from(width) * u64::from(height) > MOST_PIXELS {
-            return Err(PictureError::TooLarge { width, height });
-        }
         let orientation = decoder.orientation().map_err(PictureError::Decode)?;
         let mut image = DynamicImage::from_decoder(decoder).map_err(|e| match e {
             ImageError::Limits(_) => PictureError::TooLarge { width, height },
@@ -70,6 +65,17 @@ impl Picture {
         })?;
         image.apply_orientation(orientation);
         Ok(Self::from_image(&image, background))
+    }
+
+    /// Width and height of what [`Picture::from_bytes`] would give, from the header alone.
+    pub fn size_of(bytes: &[u8]) -> Result<(usize, usize), PictureError> {
+        use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+        let (_, mut decoder) = decoder(bytes)?;
+        let (width, height) = (decoder.dimensions().0 as usize, decoder.dimensions().1 as usize);
+        Ok(match decoder.orientation().map_err(PictureError::Decode)? {
+            Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH => (height, width),
+            _ => (width, height),
+        })
     }
 
     fn from_image(image: &DynamicImage, Background(background): Background) -> Self {
@@ -100,14 +106,22 @@ impl Picture {
     }
 }
 
-/// The format of a picture file, and what reads it within limits.
+/// The format of a picture file, and what will read it within limits. No memory is taken yet for pixels.
 pub(super) fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + '_), PictureError> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     let format = reader.format().ok_or(PictureError::UnknownFormat)?;
+    if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
+        return Err(PictureError::CutOff);
+    }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_PIXELS * 8); // RGBA of 16 bits
     reader.limits(limits);
-    Ok((format, reader.into_decoder().map_err(PictureError::Decode)?))
+    let decoder = reader.into_decoder().map_err(PictureError::Decode)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(PictureError::TooLarge { width, height });
+    }
+    Ok((format, decoder))
 }
 
 /// Whether a JPEG file has its end-of-image marker. The decoder fills what is missing with grey, and says nothing.

@@ -44,24 +44,26 @@ impl Format {
 impl Picture {
     /// The bytes of a picture file with 8 bits a channel.
     pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
-        let mut file = Cursor::new(Vec::new());
-        let rgb = self.to_rgb8();
-        let (width, height) = (self.width as u32, self.height as u32);
-        match format {
-            Format::Png => {
-                PngEncoder::new(&mut file).write_image(&rgb, width, height, ExtendedColorType::Rgb8)
-            }
-            Format::Jpeg { quality } => JpegEncoder::new_with_quality(&mut file, quality).write_image(
-                &rgb,
-                width,
-                height,
-                ExtendedColorType::Rgb8,
-            ),
-            Format::WebP => {
-                WebPEncoder::new_lossless(&mut file).write_image(&rgb, width, height, ExtendedColorType::Rgb8)
-            }
-        }
-        .map_err(PictureError::Encode)?;
-        Ok(file.into_inner())
+        file_bytes(&self.to_rgb8(), self.width, self.height, format)
     }
+}
+
+/// Bytes `[height, width, 3]` → the bytes of a picture file.
+pub(crate) fn file_bytes(
+    rgb: &[u8],
+    width: usize,
+    height: usize,
+    format: Format,
+) -> Result<Vec<u8>, PictureError> {
+    let mut file = Cursor::new(Vec::new());
+    let (width, height, color) = (width as u32, height as u32, ExtendedColorType::Rgb8);
+    match format {
+        Format::Png => PngEncoder::new(&mut file).write_image(rgb, width, height, color),
+        Format::Jpeg { quality } => {
+            JpegEncoder::new_with_quality(&mut file, quality).write_image(rgb, width, height, color)
+        }
+        Format::WebP => WebPEncoder::new_lossless(&mut file).write_image(rgb, width, height, color),
+    }
+    .map_err(PictureError::Encode)?;
+    Ok(file.into_inner())
 }

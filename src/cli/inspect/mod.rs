@@ -36,7 +36,7 @@ pub fn run(args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
     let target = match &args.output {
         Some(path) => {
             Format::from_path(path, 100).map_err(Failure::Usage)?;
-            Target::Named(jobs::check_place(path, &input)?)
+            jobs::named(path, std::slice::from_ref(&input), ui)?
         }
         None => Target::Stdout,
     };

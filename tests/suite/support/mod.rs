@@ -3,5 +3,6 @@
 pub mod formula;
 pub mod golden;
 pub mod hub_server;
+pub mod looks;
 pub mod model_folder;
 pub mod process;
