@@ -161,10 +161,9 @@ fn for_each_picture(
     let mut space = space.lock();
     let mut results = Vec::with_capacity(n);
     for i in 0..n {
-        let planes = batch.get(i)?.flatten_all()?.to_vec1::<f32>()?;
         let shape = Shape::new(channels, height, width);
         let mut x = space.take(shape);
-        x.read_planes(&planes, shape);
+        x.read_planes(&batch.get(i)?.flatten_all()?.to_vec1::<f32>()?, shape);
         let y = forward(x, &mut space)?;
         let Shape { channels, height, width } = y.shape();
         results.push(Tensor::from_vec(y.to_planes(), (1, channels, height, width), &Device::Cpu)?);

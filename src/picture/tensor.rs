@@ -28,13 +28,17 @@ impl Picture {
         if channels != 3 {
             return Err(candle_core::Error::Msg(format!("a picture has 3 channels, not {channels}")).into());
         }
-        let pixels =
-            pixels.to_dtype(candle_core::DType::F32)?.permute((1, 2, 0))?.flatten_all()?.to_vec1::<f32>()?;
-        let bad = pixels.iter().filter(|p| !p.is_finite()).count();
+        let planes = pixels.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let bad = planes.iter().filter(|p| !p.is_finite()).count();
         if bad > 0 {
-            return Err(PictureError::NotFinite { bad, all: pixels.len() });
+            return Err(PictureError::NotFinite { bad, all: planes.len() });
         }
-        let level = |p: &f32| ((p / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even();
-        Ok(Self::new(width, height, pixels.iter().map(level).collect(), true))
+        let level = |p: f32| ((p / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even();
+        let plane = height * width;
+        let mut samples = Vec::with_capacity(3 * plane);
+        for i in 0..plane {
+            samples.extend([0, 1, 2].map(|c| level(planes[c * plane + i])));
+        }
+        Ok(Self::new(width, height, samples, true))
     }
 }
