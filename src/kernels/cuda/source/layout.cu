@@ -1,0 +1,53 @@
+// Between the host's planes [c][h·w] of f32 and the device's maps [h·w][channels], whose channels are padded with zeros
+// to a multiple of eight; and from the four phases of an upsampled picture to the picture.
+
+// Weights and the like, as they are.
+extern "C" __global__ void narrow_all(const float *from, element *to, size count) {
+    size stride = (size)gridDim.x * blockDim.x;
+    for (size i = (size)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += stride) to[i] = narrow(from[i]);
+}
+
+extern "C" __global__ void from_planes(const float *planes, element *map, size pixels, u32 planes_count, u32 channels) {
+    size stride = (size)gridDim.x * blockDim.x;
+    for (size p = (size)blockIdx.x * blockDim.x + threadIdx.x; p < pixels; p += stride) {
+        for (u32 c = 0; c < channels; c++) {
+            map[p * channels + c] = narrow(c < planes_count ? planes[c * pixels + p] : 0.0f);
+        }
+    }
+}
+
+// Sets `broken` where a value is a NaN or an infinity.
+extern "C" __global__ void to_planes(
+    const element *map, float *planes, u32 *broken, size pixels, u32 planes_count, u32 channels) {
+    size stride = (size)gridDim.x * blockDim.x;
+    bool finite = true;
+    for (size p = (size)blockIdx.x * blockDim.x + threadIdx.x; p < pixels; p += stride) {
+        for (u32 c = 0; c < planes_count; c++) {
+            float x = widen(map[p * channels + c]);
+            finite = finite && x - x == 0.0f;
+            planes[c * pixels + p] = x;
+        }
+    }
+    if (!finite) *broken = 1;
+}
+
+// phases [height + 1][width + 1][4][channels] → picture [2·height][2·width][channels]. Phase 2·y + x of the position
+// (i, j) is the picture's pixel (2·(i − y) + y, 2·(j − x) + x): those outside the picture are left out.
+extern "C" __global__ void interleave(const element *phases, element *picture, u32 height, u32 width, u32 channels) {
+    u32 eights = channels / 8, line = 2 * width * eights;
+    for (u32 row = blockIdx.y; row < 2 * height; row += gridDim.y) {
+        for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < line; i += gridDim.x * blockDim.x) {
+            u32 column = i / eights, eight = i % eights, y = row % 2, x = column % 2;
+            size from = ((size)(row / 2 + y) * (width + 1) + column / 2 + x) * 4 + 2 * y + x;
+            ((Eight *)picture)[(size)row * line + i] = ((const Eight *)phases)[from * eights + eight];
+        }
+    }
+}
+
+// What cuDNN does in the convolution itself where it can: map [pixels][channels] += bias [channels].
+extern "C" __global__ void add_bias(element *map, const float *bias, size pixels, u32 channels) {
+    u32 count = (u32)pixels * channels; // a map has fewer than 2³¹ elements
+    for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
+        map[i] = narrow(widen(map[i]) + bias[i % channels]);
+    }
+}
