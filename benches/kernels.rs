@@ -114,7 +114,7 @@ fn wave(len: usize) -> Vec<f32> {
 
 /// GFLOP/s of sums of products that never leave the registers.
 fn peak(level: Level) -> f64 {
-    const STEPS: usize = 4_000_000;
+    const STEPS: usize = 40_000_000; // long enough that the system puts every thread on a core of its own
     let threads = rayon::current_num_threads();
     let run = best(|| {
         (0..threads).into_par_iter().with_max_len(1).for_each(|_| {

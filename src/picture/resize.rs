@@ -4,6 +4,8 @@
 //! between, and differs by up to 17 levels; two calls along one axis each, with the rounding between them, agree
 //! with Pillow within one level nearly everywhere.
 
+use std::borrow::Cow;
+
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::F32x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -13,15 +15,18 @@ use super::Picture;
 impl Picture {
     /// The picture at another size. A 16-bit picture keeps its fractions.
     pub fn resize(&self, width: usize, height: usize) -> Self {
-        let horizontal = self.resize_axis(width, self.height);
-        horizontal.resize_axis(width, height)
+        let mut picture = Cow::Borrowed(self);
+        if width != self.width {
+            picture = Cow::Owned(picture.resize_axis(width, self.height));
+        }
+        if height != self.height {
+            picture = Cow::Owned(picture.resize_axis(width, height));
+        }
+        picture.into_owned()
     }
 
     /// Changes one of the two sides; the other must be the picture's own.
     fn resize_axis(&self, width: usize, height: usize) -> Self {
-        if (width, height) == (self.width, self.height) {
-            return self.clone();
-        }
         let pixels: Vec<F32x3> =
             self.samples.chunks_exact(3).map(|p| F32x3::new([p[0], p[1], p[2]])).collect();
         let side = |s: usize| u32::try_from(s).expect("sides of pictures fit 32 bits");

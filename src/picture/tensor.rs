@@ -1,6 +1,6 @@
 //! [`Picture`] ⇄ the tensors that the model takes and gives.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Storage, Tensor};
 
 use super::{Picture, PictureError};
 
@@ -28,7 +28,12 @@ impl Picture {
         if channels != 3 {
             return Err(candle_core::Error::Msg(format!("a picture has 3 channels, not {channels}")).into());
         }
-        let planes = pixels.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let pixels = pixels.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
+        let (storage, layout) = pixels.storage_and_layout();
+        let Storage::Cpu(planes) = &*storage else {
+            return Err(candle_core::Error::Msg("a tensor on the CPU is not there".into()).into());
+        };
+        let planes = &planes.as_slice::<f32>()?[layout.start_offset()..][..3 * height * width]; // no copy
         let bad = planes.iter().filter(|p| !p.is_finite()).count();
         if bad > 0 {
             return Err(PictureError::NotFinite { bad, all: planes.len() });
