@@ -115,15 +115,13 @@ void layout() {
     }
 }
 
-struct Descriptors {
-    void *x, *w, *how, *act, *bias, *y;
-};
-
 // y = x * weight + bias + part·y, in the two ways.
 void convolution(int height, int width, int channels, int filters, int side, int pad, int stride, float part) {
     int type = element == 32 ? CUDNN_DATA_FLOAT : element == 17 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_HALF, last = CUDNN_TENSOR_NHWC;
     int n, c, rows, columns;
-    Descriptors d;
+    struct {
+        void *x, *w, *how, *act, *bias, *y;
+    } d;
     MUST(cudnnCreateTensorDescriptor(&d.x));
     MUST(cudnnCreateTensorDescriptor(&d.y));
     MUST(cudnnCreateTensorDescriptor(&d.bias));
@@ -188,6 +186,12 @@ void mistakes() {
     });
     dies("a kernel that writes far behind its output", [&] {
         call("from_planes", 1, 1, 32, 0, planes.pointer, map.pointer + 60 * bytes_of(false), (uint64_t)4096, 0u, channels);
+    });
+    dies("too little shared memory", [&] {
+        Array values(Values(512 * 8), false), moments(24, true), ended(Values{0}, true), per_channel(Values(8), true);
+        DevicePointer c = per_channel.pointer;
+        call("norm_statistics", 1, 1, 256, 1024, values.pointer, c, c, c, c, moments.pointer, ended.pointer, (uint64_t)512,
+             (uint64_t)512, channels, 4u, 2u, 1e-6f);
     });
     dies("a pointer of the host in a kernel", [&] {
         call("from_planes", 1, 1, 32, 0, planes.pointer, &pixels, pixels, count, channels);

@@ -56,10 +56,10 @@ struct Grid {
 // Where the calling thread of the emulated device is.
 extern thread_local constinit Dim threadIdx, blockIdx, blockDim, gridDim;
 
-constexpr size_t SHARED_BYTES = 48 << 10; // of a block
+constexpr size_t SHARED_BYTES = 48 << 10; // that a block may have
+constexpr size_t BEHIND = 2 << 10;        // that are checked for writes behind a grid's shared memory
 
-// Runs `body` as each thread of a grid. `shared` finds the calling core's shared memory, twice SHARED_BYTES, so that what lies
-// behind the grid's part of it can be checked.
+// Runs `body` as each thread of a grid. `shared` finds the calling core's SHARED_BYTES + BEHIND.
 void run(const Grid &grid, const char *kernel, char *(*shared)(), const std::function<void()> &body);
 
 // Waits for all threads of the block.

@@ -167,13 +167,13 @@ CudaResult cuDeviceGetUuid_v2(char *uuid, int device) {
 CudaResult cuDeviceGetAttribute(int *value, int attribute, int device) {
     if (device < 0 || device >= devices()) return CUDA_ERROR_INVALID_DEVICE;
     switch (attribute) {
-    case 1: *value = 1024; break;              // MAX_THREADS_PER_BLOCK
-    case 8: *value = SHARED_BYTES; break;      // MAX_SHARED_MEMORY_PER_BLOCK
-    case 10: *value = 32; break;               // WARP_SIZE
-    case 16: *value = 4; break;                // MULTIPROCESSOR_COUNT
+    case 1: *value = 1024; break;               // MAX_THREADS_PER_BLOCK
+    case 8: *value = SHARED_BYTES; break;       // MAX_SHARED_MEMORY_PER_BLOCK
+    case 10: *value = 32; break;                // WARP_SIZE
+    case 16: *value = 4; break;                 // MULTIPROCESSOR_COUNT
     case 75: *value = capability() / 10; break; // COMPUTE_CAPABILITY_MAJOR
     case 76: *value = capability() % 10; break; // COMPUTE_CAPABILITY_MINOR
-    case 115: *value = 1; break;               // MEMORY_POOLS_SUPPORTED
+    case 115: *value = 1; break;                // MEMORY_POOLS_SUPPORTED
     default: stop("the device's attribute %d is not known: add it to cuDeviceGetAttribute", attribute);
     }
     return CUDA_SUCCESS;
@@ -280,7 +280,7 @@ CudaResult cuEventElapsedTime_v2(float *milliseconds, void *start, void *end) {
     return cuEventElapsedTime(milliseconds, start, end);
 }
 
-// An image is what nvrtcGetCUBIN wrote.
+// An image is what nvrtcGetCUBIN wrote. As with real ones, a device runs those of its own generation that are not newer than it.
 CudaResult cuModuleLoadData(void **module, const void *image) {
     if (!current) return CUDA_ERROR_INVALID_CONTEXT;
     int architecture, element;

@@ -178,9 +178,9 @@ void run(const Grid &grid, const char *kernel, char *(*shared)(), const std::fun
         blockIdx = {(unsigned)(block % blocks.x), (unsigned)(block / blocks.x % blocks.y), (unsigned)(block / blocks.x / blocks.y)};
         running = kernel;
         crew.body = &body;
-        memset(shared(), 0xFF, 2 * SHARED_BYTES);
+        memset(shared(), 0xFF, grid.shared_bytes + BEHIND);
         crew.work_on_block(block % 2);
-        for (size_t i = grid.shared_bytes; i < 2 * SHARED_BYTES; i++) {
+        for (size_t i = grid.shared_bytes; i < grid.shared_bytes + BEHIND; i++) {
             if (shared()[i] != '\xFF') stop("%s wrote behind its %zu bytes of shared memory", kernel, grid.shared_bytes);
         }
         running = nullptr;

@@ -14,7 +14,7 @@ struct float2 {
     float x, y;
 };
 
-static thread_local float2 shared[2 * emulated::SHARED_BYTES / sizeof(float2)];
+static thread_local float2 shared[(emulated::SHARED_BYTES + emulated::BEHIND) / sizeof(float2)];
 
 static inline float2 make_float2(float x, float y) {
     return {x, y};
