@@ -40,10 +40,11 @@ void norm(uint64_t pixels, unsigned channels, unsigned real, unsigned groups, ui
     expect("norm_statistics: ended", (long)ended.values()[0], 0);
 }
 
-void attention(unsigned tokens, unsigned channels, unsigned chunk) {
+// With a large deviation of the queries, exponentials overflow unless the highest score of their row is taken off.
+void attention(unsigned tokens, unsigned channels, unsigned chunk, double deviation = 1) {
     unsigned pitch = (tokens + 63) / 64 * 64;
     size_t size = (size_t)tokens * channels;
-    Values q = random(size), k = random(size), h = random(size), x = random(size), bias = random(channels, 1, 0, true);
+    Values q = random(size, deviation), k = random(size), h = random(size), x = random(size), bias = random(channels, 1, 0, true);
     Values weight = random(channels * channels, 1 / std::sqrt(channels));
     Array queries(q, false), keys(k, false), map(h, false), out(x, false), w(weight, false), b(bias, true);
     Array values(channels * pitch, false), scores(chunk * pitch, true), powers(chunk * pitch, false), totals(chunk, true);
@@ -79,7 +80,7 @@ void attention(unsigned tokens, unsigned channels, unsigned chunk) {
     }
     std::stringstream what;
     what << "attention of " << tokens << " tokens, " << channels << " channels, " << chunk << " at a time";
-    compare(what.str(), out.values(), wanted, element == 32 ? 20 : 3);
+    compare(what.str(), out.values(), wanted, element == 32 ? 20 * deviation : 3);
 }
 
 void layout() {
@@ -268,6 +269,7 @@ int main(int count, char **arguments) {
         attention(130, 64, 70);
         attention(64, 136, 64);
         attention(150, 40, 128);
+        attention(600, 40, 500, 12);
         convolution(5, 7, 8, 16, 3, 1, 1, 0);
         convolution(6, 9, 24, 40, 1, 0, 1, 1);
         convolution(10, 6, 16, 8, 4, 1, 2, 1);

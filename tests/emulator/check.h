@@ -81,8 +81,8 @@ struct Array {
         MUST(cuStreamSynchronize(stream));
         Values values(count);
         for (size_t i = 0; i < count; i++) {
-            float value;
-            uint16_t narrow;
+            float value = 0;
+            uint16_t narrow = 0;
             if (bytes_of(wide) == 4) memcpy(&value, &bytes[4 * i], 4);
             if (bytes_of(wide) == 2) memcpy(&narrow, &bytes[2 * i], 2);
             values[i] = bytes_of(wide) == 4 ? value : element == 17 ? widen_bfloat(narrow) : widen_half(narrow);
