@@ -23,6 +23,7 @@ typedef std::vector<double> Values;
 
 int failures;
 int element; // 16, 17 or 32, as the sources say
+bool emulated; // or a real device
 void *module_handle, *stream, *dnn;
 
 void expect(const char *what, long got, long wanted) {

@@ -1,5 +1,5 @@
 // cuDNN's forward convolutions of maps [height][width][channels] and filters [k][height][width][channels]. What the real
-// library's reference does not promise is refused here.
+// library is not known to accept is refused here.
 
 #include "convolution.h"
 #include "device.h"
@@ -133,6 +133,12 @@ bool overlap(const Descriptor &a, DevicePointer x, const Descriptor &b, DevicePo
     const char *from = (char *)data(a, x, "the convolution's x"), *to = (char *)data(b, y, "the convolution's y");
     size_t from_bytes = (size_t)a.c * a.h * a.w * size_of(a.type), to_bytes = (size_t)b.c * b.h * b.w * size_of(b.type);
     return from < to + to_bytes && to < from + from_bytes;
+}
+
+// For what the real library answers with NOT_SUPPORTED, or may. A program that then computes in another way would hide that
+// this one is never taken.
+[[noreturn]] void refuse(const char *reason) {
+    stop("cudnnConvolutionBiasActivationForward: not supported: %s", reason);
 }
 
 // What both convolutions do: checks, and alpha·(x * w).
@@ -313,9 +319,11 @@ CudnnStatus cudnnConvolutionBiasActivationForward(
     bool same = added->type == to.type && added->format == to.format && added->c == to.c && added->h == to.h && added->w == to.w;
     bool fits = shift->type == to.type && shift->n == 1 && shift->c == to.c && shift->h == 1 && shift->w == 1;
     bool relu = last->mode == CUDNN_ACTIVATION_RELU;
-    bool known = (relu || last->mode == CUDNN_ACTIVATION_IDENTITY) && last->nan == CUDNN_NOT_PROPAGATE_NAN;
-    if (!same || !fits || !known) return CUDNN_STATUS_NOT_SUPPORTED;
-    if (!relu && algorithm != CUDNN_IMPLICIT_PRECOMP_GEMM) return CUDNN_STATUS_NOT_SUPPORTED;
+    if (!same) refuse("z and y differ");
+    if (!fits) refuse("the bias is not [1][channels][1][1] of y's type");
+    if (!relu && last->mode != CUDNN_ACTIVATION_IDENTITY) refuse("the activation is neither RELU nor IDENTITY");
+    if (last->nan != CUDNN_NOT_PROPAGATE_NAN) refuse("the activation's option is not CUDNN_NOT_PROPAGATE_NAN, which is always safe");
+    if (!relu && algorithm != CUDNN_IMPLICIT_PRECOMP_GEMM) refuse("IDENTITY needs the algorithm IMPLICIT_PRECOMP_GEMM");
     if (setting("VAE_EMULATED_PLAIN", 0)) return CUDNN_STATUS_NOT_SUPPORTED;
 
     std::vector<float> sums;
