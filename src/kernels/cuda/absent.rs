@@ -37,6 +37,14 @@ pub fn devices() -> Result<Vec<DeviceInfo>, CudaError> {
     Err(CudaError::NotBuilt)
 }
 
+/// There is no compiler.
+///
+/// # Errors
+/// [`CudaError::NotBuilt`]
+pub fn compile(_: Element, _capability: (u32, u32)) -> Result<Vec<u8>, CudaError> {
+    Err(CudaError::NotBuilt)
+}
+
 impl Engine {
     /// There is none.
     ///

@@ -55,6 +55,9 @@ impl Map {
     /// Copies `[c, h, w]` planes to the device.
     pub fn load(&mut self, planes: &[f32], shape: Shape) -> Result<(), CudaError> {
         let count = elements(shape)?;
+        if planes.len() != shape.channels * shape.pixels() {
+            return Err(CudaError::Shape(format!("{} values for a map of {shape}", planes.len())));
+        }
         let engine = &*self.engine;
         let planes = engine.upload(planes)?;
         let map = self.buffer.ensure(engine, count * engine.element().bytes())?;

@@ -49,7 +49,7 @@ pub use error::{CudaError, Library};
 pub use uploaded::Uploaded;
 
 #[cfg(not(feature = "cuda"))]
-pub use absent::{Affine, Engine, Filters, Folded, Map, Norm, devices};
+pub use absent::{Affine, Engine, Filters, Folded, Map, Norm, compile, devices};
 #[cfg(feature = "cuda")]
 pub use {
     attention::Folded,
