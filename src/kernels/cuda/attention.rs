@@ -13,8 +13,6 @@ use std::sync::Arc;
 
 /// Rows and columns that a block makes.
 const TILE: usize = 128;
-/// Scores that are there at a time: 256 MiB in f32.
-const SCORES: usize = 1 << 26;
 
 /// The projections of v and of the output, folded into one, on the device.
 pub struct Folded {
@@ -53,7 +51,7 @@ impl Folded {
         let bytes = engine.element().bytes();
         let (tokens, depth) = (shape.pixels(), padded(shape.channels));
         let pitch = tokens.next_multiple_of(EIGHT);
-        let rows = (SCORES / pitch / TILE * TILE).clamp(TILE, tokens.next_multiple_of(TILE)).min(tokens);
+        let rows = rows_at_a_time(engine, tokens, depth);
 
         let work = engine.work(); // until all is queued
         let values = engine.alloc::<u8>(depth * pitch * bytes)?;
@@ -96,6 +94,14 @@ impl Folded {
         drop(work);
         Ok(())
     }
+}
+
+/// Queries that keep the device busy and whose scores and weights take no more than a quarter of the free memory.
+fn rows_at_a_time(engine: &Engine, tokens: usize, depth: usize) -> usize {
+    let busy = engine.multiprocessors().div_ceil(depth.div_ceil(TILE));
+    let row = tokens.next_multiple_of(EIGHT) * (size_of::<f32>() + engine.element().bytes());
+    let fits = engine.free() / 4 / (TILE * row);
+    (TILE * busy.min(fits).max(1)).min(tokens)
 }
 
 /// Blocks for a matrix of so many rows and columns.

@@ -163,6 +163,11 @@ impl Engine {
         launch((blocks as u32, 1), 0)
     }
 
+    /// Blocks of the largest kernels that run at a time.
+    pub(super) fn multiprocessors(&self) -> usize {
+        self.multiprocessors
+    }
+
     /// More blocks than this do not make the device any busier.
     pub(super) fn most_blocks(&self) -> usize {
         32 * self.multiprocessors

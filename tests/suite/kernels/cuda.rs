@@ -188,6 +188,9 @@ fn attention_on_cuda() {
                 check_attention(engine, bound, random, Shape::new(channels, height, width));
             }
         }
+        for channels in [24, 136] {
+            check_attention(engine, bound, random, Shape::new(channels, 25, 31)); // more than the queries of one launch
+        }
     });
 }
 
