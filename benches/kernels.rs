@@ -61,8 +61,12 @@ fn convolution(level: Level, peak: f64, kind: Kind, [c, h, w]: [usize; 3], chann
     let output = kind.output(input, channels);
     let x = FeatureMap::from_planes(&wave(c * h * w), input);
     let weight = wave(channels * c * kind.taps());
-    let norm =
-        Norm { scale: vec![0.9; input.blocks() * 16], shift: vec![0.1; input.blocks() * 16], silu: true };
+    let norm = Norm {
+        scale: vec![0.9; input.blocks() * 16],
+        shift: vec![0.1; input.blocks() * 16],
+        silu: true,
+        ..Norm::default()
+    };
     let norm = (kind == Kind::Same && c > 3).then_some(&norm); // where the network has one
     let mut filters = Filters::default();
     let pack = best(|| filters.pack(level, kind, &weight, channels, c).expect("weights of that shape"));

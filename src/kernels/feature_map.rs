@@ -1,16 +1,21 @@
 //! A picture inside the network: channel-blocked activations, with what their writer knew about them.
 
+use crate::kernels::cuda;
 use crate::kernels::memory::Aligned;
 use crate::kernels::simd::BLOCK;
+use rayon::iter::Either;
 use std::fmt;
+use std::sync::Arc;
 
-/// Activations `[c/16][h·w][16]`, one picture.
+/// Activations `[c/16][h·w][16]`, one picture; or the same picture in a CUDA device's memory.
 ///
 /// The channels of the last block beyond `channels` are zero. Planes are an odd number of cache lines apart: a power
 /// of two would put the same pixel of all planes into the same cache set.
 #[derive(Default)]
 pub struct FeatureMap {
     data: Aligned,
+    /// Where the values are, if not in `data`.
+    pub(in crate::kernels) device: Option<cuda::Map>,
     /// Channels, height and width.
     pub(in crate::kernels) shape: Shape,
     /// Written by the operation that made the map, if it was asked to; for the group norm that reads it next.
@@ -73,12 +78,22 @@ impl Shape {
 impl FeatureMap {
     /// A map of zeros.
     pub fn new(shape: Shape) -> Self {
-        Self { data: Aligned::zeroed(shape.floats()), shape, sums: None }
+        Self { data: Aligned::zeroed(shape.floats()), device: None, shape, sums: None }
     }
 
-    /// Floats that it has memory for.
+    /// The engine of the device that it is on.
+    pub fn engine(&self) -> Option<&Arc<cuda::Engine>> {
+        self.device.as_ref().map(cuda::Map::engine)
+    }
+
+    /// Numbers that it has memory for.
     pub fn capacity(&self) -> usize {
-        self.data.capacity()
+        self.device.as_ref().map_or(self.data.capacity(), cuda::Map::capacity)
+    }
+
+    /// Whether it has memory for a map of this shape.
+    pub fn has_room(&self, shape: Shape) -> bool {
+        self.device.as_ref().map_or(self.data.capacity() >= shape.floats(), |map| map.has_room(shape))
     }
 
     /// Takes another shape and forgets the content.
@@ -95,7 +110,29 @@ impl FeatureMap {
         map
     }
 
-    /// Takes the shape and copies `[c, h, w]` planes.
+    /// Takes the shape and copies `[c, h, w]` planes to where the map is.
+    pub fn load(&mut self, planes: &[f32], shape: Shape) -> Result<(), cuda::CudaError> {
+        let Some(map) = &mut self.device else {
+            self.read_planes(planes, shape);
+            return Ok(());
+        };
+        map.load(planes, shape)?;
+        self.shape = shape;
+        Ok(())
+    }
+
+    /// The `[c, h, w]` planes, from where the map is.
+    ///
+    /// # Errors
+    /// Those of the device; [`cuda::CudaError::NotFinite`] if a value there is a NaN or an infinity.
+    pub fn fetch(&self) -> Result<Vec<f32>, cuda::CudaError> {
+        match &self.device {
+            Some(map) => map.fetch(self.shape),
+            None => Ok(self.to_planes()),
+        }
+    }
+
+    /// Takes the shape and copies `[c, h, w]` planes into host memory.
     pub fn read_planes(&mut self, planes: &[f32], shape: Shape) {
         assert_eq!(planes.len(), shape.channels * shape.pixels(), "planes for a map of {shape}");
         self.reshape(shape);
@@ -113,7 +150,7 @@ impl FeatureMap {
         }
     }
 
-    /// Copies into `[c, h, w]` planes.
+    /// Copies from host memory into `[c, h, w]` planes.
     pub fn write_planes(&self, planes: &mut [f32]) {
         let pixels = self.shape.pixels();
         assert_eq!(planes.len(), self.shape.channels * pixels, "planes of a map of {}", self.shape);
@@ -136,8 +173,15 @@ impl FeatureMap {
         self.sums.as_ref()
     }
 
-    /// All values, block by block, pixel by pixel, without the channels that only fill a block.
+    /// All values, in the order in which they lie, without the channels that only pad. From a device they are fetched.
     pub fn values(&self) -> impl Iterator<Item = f32> + Clone {
+        match &self.device {
+            Some(map) => Either::Left(map.values(self.shape)),
+            None => Either::Right(self.host_values()),
+        }
+    }
+
+    fn host_values(&self) -> impl Iterator<Item = f32> + Clone {
         let Shape { channels, .. } = self.shape;
         let blocks = self.data().chunks_exact(self.shape.plane()).enumerate();
         blocks.flat_map(move |(block, plane)| {
@@ -147,14 +191,14 @@ impl FeatureMap {
         })
     }
 
-    /// The `[c, h, w]` planes.
+    /// The `[c, h, w]` planes of a map in host memory.
     pub fn to_planes(&self) -> Vec<f32> {
         let mut planes = vec![0.0; self.shape.channels * self.shape.pixels()];
         self.write_planes(&mut planes);
         planes
     }
 
-    /// All floats, as they lie in memory.
+    /// All floats, as they lie in host memory.
     pub fn data(&self) -> &[f32] {
         self.data.as_slice()
     }

@@ -1,6 +1,7 @@
 //! Group norm, split in two: its statistics come from the sums that a feature map's writer kept, and its application
 //! is a scale and a shift per channel that the next convolution fuses into its reading.
 
+use crate::kernels::cuda;
 use crate::kernels::feature_map::{ChannelSums, Shape};
 use crate::kernels::simd::{BLOCK, Simd, math};
 
@@ -13,6 +14,8 @@ pub struct Norm {
     pub shift: Vec<f32>,
     /// Whether SiLU follows.
     pub silu: bool,
+    /// Scale and shift of a map on a device; the vectors above are then empty.
+    pub device: Option<cuda::Norm>,
 }
 
 /// A group norm's parameters.
@@ -40,7 +43,7 @@ impl GroupNorm<'_> {
         let per_group = shape.channels / self.groups;
         let count = (per_group * shape.pixels()) as f64;
         let padded = shape.blocks() * BLOCK;
-        let mut norm = Norm { scale: vec![0.0; padded], shift: vec![0.0; padded], silu };
+        let mut norm = Norm { scale: vec![0.0; padded], shift: vec![0.0; padded], silu, device: None };
         for group in 0..self.groups {
             let channels = group * per_group..(group + 1) * per_group;
             let mean = sums.sum[channels.clone()].iter().sum::<f64>() / count;

@@ -1,4 +1,4 @@
-//! The arithmetic, in f32 on the CPU, behind three doors that take [`FeatureMap`]s.
+//! The arithmetic, behind three doors that take [`FeatureMap`]s: in f32 on the CPU, and once more in [`cuda`].
 //!
 //! | door | what |
 //! | --- | --- |
@@ -13,12 +13,14 @@
 //! | [`level`] | which instructions this machine has: AVX-512, AVX2 with FMA, or none in particular |
 //! | [`simd`] | vector code, written once for all levels |
 //! | `gemm` | the matrix product that all doors end in |
+//! | [`cuda`] | the same doors for maps in the memory of a CUDA device |
 //!
 //! A door checks shapes and picks the body; a body holds no policy. Each door has a naive twin in f64, with which the
 //! tests compare it at every level that the machine has. All unsafe code but the memory map of the weights is here.
 
 pub mod attention;
 pub mod conv2d;
+pub mod cuda;
 pub mod error;
 pub mod feature_map;
 mod gemm;

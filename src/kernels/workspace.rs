@@ -2,6 +2,7 @@
 
 use super::attention::Attention;
 use super::conv2d::Filters;
+use super::cuda::Engine;
 use super::feature_map::{FeatureMap, Shape};
 use super::level::{Level, LevelError};
 use std::fmt;
@@ -9,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What one picture's way through the network needs.
 pub struct Workspace {
-    /// The instructions to use.
+    /// The instructions to use on the CPU.
     pub level: Level,
+    /// The CUDA device that computes instead, if one does.
+    pub engine: Option<Arc<Engine>>,
     /// The filters of the convolution at work.
     pub filters: Filters,
     /// The keys of the attention at work.
@@ -21,20 +24,21 @@ pub struct Workspace {
 impl Workspace {
     /// An empty one.
     pub fn new(level: Level) -> Self {
-        Self { level, filters: Filters::default(), attention: Attention::default(), spare: Vec::new() }
+        let (filters, attention, spare) = Default::default();
+        Self { level, engine: None, filters, attention, spare }
     }
 
-    /// A map to write, with memory of one that was given back.
+    /// A map to write where the workspace computes, with memory of one that was given back.
     ///
     /// The largest is taken: two large maps then take turns through the whole network, and fit the next picture as well.
     /// Where it is too small all are, and their memory goes back to the system before the new map's is asked for.
     pub fn take(&mut self, shape: Shape) -> FeatureMap {
         let largest = (0..self.spare.len()).max_by_key(|&i| self.spare[i].capacity());
-        match largest.filter(|&i| self.spare[i].capacity() >= shape.floats()) {
+        match largest.filter(|&i| self.spare[i].has_room(shape)) {
             Some(i) => self.spare.swap_remove(i),
             None => {
                 self.spare.clear();
-                FeatureMap::default()
+                self.engine.as_ref().map_or_else(FeatureMap::default, Engine::map)
             }
         }
     }
@@ -58,6 +62,18 @@ impl SharedWorkspace {
     /// An empty one.
     pub fn at(level: Level) -> Self {
         Self(Arc::new(Mutex::new(Workspace::new(level))))
+    }
+
+    /// An empty one that computes on a CUDA device.
+    pub fn on(engine: Engine) -> Self {
+        let mut space = Workspace::new(Level::detect());
+        space.engine = Some(Arc::new(engine));
+        Self(Arc::new(Mutex::new(space)))
+    }
+
+    /// The CUDA device that computes, if one does.
+    pub fn engine(&self) -> Option<Arc<Engine>> {
+        self.lock().engine.clone()
     }
 
     /// The workspace, once nobody else uses it.

@@ -163,10 +163,10 @@ fn for_each_picture(
     for i in 0..n {
         let shape = Shape::new(channels, height, width);
         let mut x = space.take(shape);
-        x.read_planes(&batch.get(i)?.flatten_all()?.to_vec1::<f32>()?, shape);
+        x.load(&batch.get(i)?.flatten_all()?.to_vec1::<f32>()?, shape)?;
         let y = forward(x, &mut space)?;
         let Shape { channels, height, width } = y.shape();
-        results.push(Tensor::from_vec(y.to_planes(), (1, channels, height, width), &Device::Cpu)?);
+        results.push(Tensor::from_vec(y.fetch()?, (1, channels, height, width), &Device::Cpu)?);
         space.give(y);
     }
     Tensor::cat(&results, 0)

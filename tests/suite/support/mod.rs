@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod cuda;
 pub mod formula;
 pub mod golden;
 pub mod hub_server;
