@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use candle_core::{DType, Device};
+use crate::kernels::SharedWorkspace;
+use crate::kernels::cuda::{CudaError, Element, Engine};
 
 /// What `--device` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,35 +34,40 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// What `--dtype` asks for: `None` is `auto`.
-pub type DtypeChoice = Option<DType>;
-
-/// A device that is there, and the precision to compute in.
-#[derive(Debug, Clone)]
+/// What is there to compute with.
+#[derive(Debug)]
 pub struct Compute {
-    /// The device.
-    pub device: Device,
-    /// f32 on the CPU.
-    pub dtype: DType,
+    /// A workspace on the device.
+    pub space: SharedWorkspace,
     /// What a person should know about the choice.
-    pub note: Option<String>,
+    pub notes: Vec<String>,
 }
 
 impl Compute {
-    /// Finds the device. `Auto` always finds one.
+    /// Finds the device; `element` is the precision to compute in, f16 on a CUDA device where none is asked for. `Auto`
+    /// always finds one.
     ///
     /// # Errors
-    /// A text for people, where a device is asked for by name and is not there.
-    pub fn choose(device: DeviceChoice, dtype: DtypeChoice) -> Result<Self, String> {
-        if let DeviceChoice::Cuda(n) = device {
-            return Err(format!(
-                "there is no device cuda:{n}: this build computes on the CPU only; use --device cpu"
-            ));
+    /// A text for people, where a device or a level of the CPU is asked for by name and is not there.
+    pub fn choose(device: DeviceChoice, element: Option<Element>) -> Result<Self, String> {
+        let engine = |n| Engine::new(n, element.unwrap_or(Element::F16));
+        let on_cpu = |why: Option<String>| {
+            let space = SharedWorkspace::new().map_err(|e| e.to_string())?;
+            let no_effect = element.filter(|&element| element != Element::F32).map(|element| {
+                format!("the CPU computes in f32 only; --dtype {element} has no effect there")
+            });
+            Ok(Self { space, notes: why.into_iter().chain(no_effect).collect() })
+        };
+        let on_cuda = |engine| Self { space: SharedWorkspace::on(engine), notes: Vec::new() };
+        match device {
+            DeviceChoice::Cpu => on_cpu(None),
+            DeviceChoice::Cuda(n) => engine(n).map(on_cuda).map_err(|e| e.to_string()),
+            DeviceChoice::Auto => match engine(0) {
+                Ok(engine) => Ok(on_cuda(engine)),
+                Err(CudaError::NotBuilt) => on_cpu(None),
+                Err(e) => on_cpu(Some(format!("computing on the CPU: {e}"))),
+            },
         }
-        let note = dtype.filter(|&dtype| dtype != DType::F32).map(|dtype| {
-            format!("the CPU computes in f32 only; --dtype {} has no effect there", dtype.as_str())
-        });
-        Ok(Self { device: Device::Cpu, dtype: DType::F32, note })
     }
 }
 

@@ -22,9 +22,6 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use candle_core::{DType, Device};
-use candle_nn::VarBuilder;
-
 pub use contents::Contents;
 pub use hub::{Hub, HubError};
 pub use modules::Module;
@@ -77,11 +74,6 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The file for work in `dtype`.
-    pub fn for_dtype(dtype: DType) -> Self {
-        if dtype == DType::F32 { Self::Full } else { Self::Half }
-    }
-
     /// File names, the wanted one first.
     fn file_names(self) -> [&'static str; 2] {
         const FULL: &str = "diffusion_pytorch_model.safetensors";
@@ -217,11 +209,6 @@ impl Checkpoint {
     /// The tensors, as the model's constructors take them.
     pub fn parameters(&self) -> Parameters {
         Parameters::new(self.weights.clone())
-    }
-
-    /// The tensors as candle's own models take them, in `dtype` on `device`.
-    pub fn var_builder(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
-        VarBuilder::from_backend(Box::new(self.weights.clone()), dtype, device.clone())
     }
 }
 

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use vae::checkpoint::Source;
 use vae::device::DeviceChoice;
 use vae::figure::Theme;
+use vae::kernels::cuda::Element;
 use vae::picture::Background;
 
 use super::levels::Levels;
@@ -288,10 +289,10 @@ pub struct ModelArgs {
     /// Branch, tag or commit on the hub [default: main]
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
-    /// auto, cpu, cuda or cuda:N; this build has the CPU
+    /// auto, cpu, cuda or cuda:N; CUDA takes a build with `--features cuda`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Precision to compute in; the CPU has f32 and no other
+    /// Precision to compute in on a CUDA device (auto is f16); the CPU has f32 and no other
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub dtype: ComputeDtype,
     /// Threads to compute with [default: one per core]
@@ -323,12 +324,12 @@ pub enum ComputeDtype {
 }
 
 impl ComputeDtype {
-    pub fn dtype(self) -> Option<DType> {
+    pub fn element(self) -> Option<Element> {
         match self {
             Self::Auto => None,
-            Self::F32 => Some(DType::F32),
-            Self::F16 => Some(DType::F16),
-            Self::Bf16 => Some(DType::BF16),
+            Self::F32 => Some(Element::F32),
+            Self::F16 => Some(Element::F16),
+            Self::Bf16 => Some(Element::Bf16),
         }
     }
 }

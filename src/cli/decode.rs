@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use vae::checkpoint::{Source, built_in};
 use vae::latents::{Latents, Provenance};
@@ -14,7 +14,7 @@ use vae::picture::{Format, Picture};
 use super::args::DecodeArgs;
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
-use super::memory::{self, Work};
+use super::memory::Work;
 use super::output::Target;
 use super::report::{Record, Stages, Ui, timed};
 use super::session::Session;
@@ -69,6 +69,7 @@ fn decode(
     }
     let config = timed(&mut stages.load_ms, || session.config())?;
     check_origin(&latents, session, ui)?;
+    check_size(&latents, config, session)?;
     let z = unscale(&latents, config, args.unscaled)?;
     let size = latents.provenance.original_size.filter(|_| args.original_size);
     if args.original_size && size.is_none() {
@@ -110,29 +111,31 @@ pub fn decode_latents(
     stages: &mut Stages,
     trace: &mut Trace,
 ) -> Result<Picture> {
-    let decoder = timed(&mut stages.load_ms, || session.decoder())?;
-    timed(&mut stages.decode_ms, || -> Result<Picture> {
+    session.decode(stages, |decoder| {
         trace.restart();
-        let z = decoder.z(&session.to_model(latents)?)?;
+        let z = decoder.z(latents)?;
         trace.tensor("z", &z)?;
         let decoded = decoder.dec(&z, trace)?;
         trace.tensor("dec", &decoded)?;
-        Ok(Picture::from_tensor(&decoded.to_device(&Device::Cpu)?)?)
+        Ok(Picture::from_tensor(&decoded)?)
     })
+}
+
+/// Refuses latents of another model's shape, and pictures that would not fit.
+fn check_size(latents: &Latents, config: &Config, session: &Session) -> Result<()> {
+    let (_, channels, height, width) = latents.tensor.dims4()?;
+    if channels != config.latent_channels {
+        bail!("it has {channels} channels, and this model decodes {}", config.latent_channels);
+    }
+    let pixels = height as u64 * width as u64 * (config.downscale() as u64).pow(2);
+    if pixels > MOST_PIXELS {
+        bail!("its pictures have {pixels} pixels, more than the {MOST_PIXELS} that are made");
+    }
+    session.check_memory(Work::Decode, pixels)
 }
 
 /// The latents as the VAE sampled them. The file's own word goes first, then `--unscaled`, then the model's factor.
 fn unscale(latents: &Latents, config: &Config, unscaled: bool) -> Result<Tensor> {
-    let channels = latents.tensor.dim(1)?;
-    if channels != config.latent_channels {
-        bail!("it has {channels} channels, and this model decodes {}", config.latent_channels);
-    }
-    let (_, _, height, width) = latents.tensor.dims4()?;
-    let pixels = height as u64 * width as u64 * (config.downscale() as u64).pow(2);
-    if pixels > MOST_PIXELS {
-        bail!("its pictures have {} pixels, more than the {MOST_PIXELS} that are made", pixels);
-    }
-    memory::check(Work::Decode, config, pixels)?;
     Ok(match latents.provenance.scaling {
         Some(scaling) if scaling.scaled => latents.tensor.affine(1.0 / scaling.factor, scaling.shift)?,
         Some(_) => latents.tensor.clone(),

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use vae::checkpoint::{Checkpoint, Hub, Precision, Source, built_in};
-use vae::kernels::Level;
+use vae::kernels::cuda::{self, CudaError, DeviceInfo, Element, Engine};
+use vae::kernels::{Level, SharedWorkspace};
 use vae::model::AutoencoderKl;
 use vae::picture::{Background, Picture, SAMPLE_PNG};
 use vae::statistics::Statistics;
@@ -20,8 +21,8 @@ use super::memory;
 use super::output::print;
 use super::report::Ui;
 
-/// The largest difference from the stock model that is taken for rounding, in parts of the values' rms. Two orders of
-/// summation differ by about 1e-5 in f32; a wrong tap of a filter differs by 1e-2 and more.
+/// The largest difference from the stock model that is taken for rounding in f32, in parts of the values' rms. Two orders
+/// of summation differ by about 1e-5; a wrong tap of a filter differs by 1e-2 and more.
 const BOUND: f64 = 1e-4;
 
 /// Width and height of the picture of the self-test.
@@ -34,6 +35,9 @@ struct Report {
     cpu: Cpu,
     memory: Memory,
     devices: Vec<String>,
+    /// Why there is no CUDA device, or why one does not work, in a build that could use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cuda_problem: Option<String>,
     hub: HubState,
     self_tests: Vec<SelfTest>,
 }
@@ -89,7 +93,17 @@ struct SelfTest {
 
 pub fn run(ui: &Ui) -> Result<(), Failure> {
     let level = Level::from_env().map_err(|e| Failure::Usage(e.to_string()))?;
-    let self_tests = devices().iter().map(self_test).collect::<Result<Vec<_>>>();
+    let mut places =
+        vec![Place { name: "cpu".into(), about: "cpu".into(), space: SharedWorkspace::at(level) }];
+    let cuda_problem = match cuda_places() {
+        Ok(cuda) => {
+            places.extend(cuda);
+            None
+        }
+        Err(CudaError::NotBuilt) => None,
+        Err(e) => Some(e.to_string()),
+    };
+    let self_tests = places.iter().map(self_test).collect::<Result<Vec<_>>>();
     let self_tests =
         self_tests.map_err(|e| Failure::SelfTest(format!("the self-test cannot be run: {e:#}")))?;
     let report = Report {
@@ -101,7 +115,8 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
             threads: rayon::current_num_threads(),
         },
         memory: Memory { total: memory::total(), free: memory::available() },
-        devices: devices().iter().map(name).collect(),
+        devices: places.iter().map(|place| place.about.clone()).collect(),
+        cuda_problem,
         hub: hub_state(&Hub::from_env()),
         self_tests,
     };
@@ -117,23 +132,37 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     }
 }
 
-/// Every device that this build can compute on.
-fn devices() -> Vec<Device> {
-    vec![Device::Cpu]
+/// Something to compute with.
+struct Place {
+    name: String,
+    /// The same with what a bug report should say of it.
+    about: String,
+    space: SharedWorkspace,
 }
 
-fn name(device: &Device) -> String {
-    match device {
-        Device::Cpu => "cpu".into(),
-        other => format!("{:?}", other.location()),
-    }
+/// Every CUDA device, in f32: half precision differs by as much as a small mistake would.
+fn cuda_places() -> Result<Vec<Place>, CudaError> {
+    let place = |device: DeviceInfo| {
+        let name = format!("cuda:{}", device.index);
+        let about = format!(
+            "{name} ({}, compute capability {}.{}, {:.1} GB, driver for CUDA {}.{})",
+            device.name,
+            device.capability.0,
+            device.capability.1,
+            device.total as f64 / 1e9,
+            device.driver.0,
+            device.driver.1
+        );
+        Ok(Place { name, about, space: SharedWorkspace::on(Engine::new(device.index, Element::F32)?) })
+    };
+    cuda::devices()?.into_iter().map(place).collect()
 }
 
 fn build() -> Build {
     Build {
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         profile: if cfg!(debug_assertions) { "dev" } else { "release" },
-        features: Vec::new(), // there are none yet
+        features: if cfg!(feature = "cuda") { vec!["cuda"] } else { Vec::new() },
     }
 }
 
@@ -157,12 +186,12 @@ fn without_credentials(url: &str) -> String {
 }
 
 /// Encodes and decodes the sample picture with both models.
-fn self_test(device: &Device) -> Result<SelfTest> {
+fn self_test(place: &Place) -> Result<SelfTest> {
     let checkpoint = built_in::open()?;
     let picture = Picture::from_bytes(SAMPLE_PNG, Background::WHITE)?.resize(SIDES.0, SIDES.1);
-    let x = picture.to_tensor(device)?;
-    let ours = AutoencoderKl::new(checkpoint.config(), checkpoint.var_builder(DType::F32, device))?;
-    let stock = Stock::new(checkpoint.config(), Box::new(checkpoint.weights().clone()), device)?;
+    let x = picture.to_tensor(&Device::Cpu)?;
+    let ours = AutoencoderKl::within(&place.space, checkpoint.config(), checkpoint.parameters())?;
+    let stock = Stock::new(checkpoint.config(), Box::new(checkpoint.weights().clone()), &Device::Cpu)?;
     let way = |mean: &dyn Fn() -> candle_core::Result<Tensor>,
                decode: &dyn Fn(&Tensor) -> candle_core::Result<Tensor>|
      -> Result<(Tensor, Tensor, f64)> {
@@ -176,7 +205,7 @@ fn self_test(device: &Device) -> Result<SelfTest> {
     let (encode_difference, decode_difference) =
         (difference(&mean, &stock_mean)?, difference(&decoded, &stock_decoded)?);
     let passed = encode_difference <= BOUND && decode_difference <= BOUND;
-    let device = name(device);
+    let device = place.name.clone();
     Ok(SelfTest { device, passed, encode_difference, decode_difference, bound: BOUND, ms, stock_ms })
 }
 
@@ -195,7 +224,7 @@ fn difference(got: &Tensor, wanted: &Tensor) -> Result<f64> {
 }
 
 fn words(report: &Report) -> Result<String> {
-    let Report { version, build, cpu, memory, devices, hub, self_tests } = report;
+    let Report { version, build, cpu, memory, devices, cuda_problem, hub, self_tests } = report;
     let features = if build.features.is_empty() { "none".into() } else { build.features.join(", ") };
     let gigabytes =
         |bytes: Option<u64>| bytes.map_or("?".into(), |bytes| format!("{:.1} GB", bytes as f64 / 1e9));
@@ -210,6 +239,9 @@ fn words(report: &Report) -> Result<String> {
     )?;
     writeln!(text, "memory       {}, {} free", gigabytes(memory.total), gigabytes(memory.free))?;
     writeln!(text, "devices      {}", devices.join(", "))?;
+    if let Some(problem) = cuda_problem {
+        writeln!(text, "no CUDA      {problem}")?;
+    }
     writeln!(text, "cache        {}", hub.cache.display())?;
     let offline = if hub.offline { "offline (HF_HUB_OFFLINE)" } else { "online" };
     writeln!(text, "hub          {}, {offline}", hub.endpoint)?;

@@ -1,7 +1,7 @@
 //! `vae encode`: pictures into latents.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use vae::checkpoint::Source;
 use vae::latents::{Draw, Latents};
@@ -12,7 +12,7 @@ use vae::picture::{Format, Picture};
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
-use super::memory::{self, Work};
+use super::memory::Work;
 use super::report::{Record, Stages, Ui, timed};
 use super::session::Session;
 use super::trace::Trace;
@@ -70,7 +70,7 @@ pub fn preprocess(
         let message = format!("--multiple {multiple} is no multiple of {step}, the step of this model");
         return Err(Failure::Usage(message).into());
     }
-    memory::check(Work::Encode, session.config()?, (picture.width() * picture.height()) as u64)?;
+    session.check_memory(Work::Encode, (picture.width() * picture.height()) as u64)?;
     Ok(picture)
 }
 
@@ -84,10 +84,9 @@ pub fn encode_picture(
     trace: &mut Trace,
 ) -> Result<Tensor> {
     let config = session.config()?;
-    let encoder = timed(&mut stages.load_ms, || session.encoder())?;
-    timed(&mut stages.encode_ms, || -> Result<Tensor> {
+    session.encode(stages, |encoder| {
         trace.restart();
-        let x = session.to_model(&picture.to_tensor(&Device::Cpu)?)?;
+        let x = picture.to_tensor(&Device::Cpu)?;
         trace.tensor("image tensor", &x)?;
         let h = encoder.h(&x, trace)?;
         trace.tensor("h", &h)?;
@@ -97,10 +96,9 @@ pub fn encode_picture(
         let z = if encoding.mean {
             posterior.mean().clone()
         } else {
-            let noise = generator.randn_tensor(posterior.mean().dims(), &Device::Cpu)?;
-            posterior.sample(&session.to_model(&noise)?)?
+            posterior.sample(&generator.randn_tensor(posterior.mean().dims(), &Device::Cpu)?)?
         };
-        let latents = config.scale(&z.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)?;
+        let latents = config.scale(&z)?;
         trace.tensor("latents", &latents)?;
         Ok(latents)
     })

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use vae::figure::text::short;
 
@@ -11,7 +12,7 @@ use super::args::Words;
 use super::output::{say, write_stdout};
 use super::trace::Row;
 
-/// Milliseconds of each stage; those that did not happen are absent.
+/// How each stage went: milliseconds, and on a CUDA device the precision. Those that did not happen are absent.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Stages {
     /// Finding, downloading and reading the model; only in the first file of a run.
@@ -21,27 +22,58 @@ pub struct Stages {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess_ms: Option<f64>,
     /// Picture → latents.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encode_ms: Option<f64>,
+    #[serde(flatten, serialize_with = "encode_half")]
+    pub encode: Half,
     /// Latents → picture.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decode_ms: Option<f64>,
+    #[serde(flatten, serialize_with = "decode_half")]
+    pub decode: Half,
     /// Making the output file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_ms: Option<f64>,
 }
 
+/// How one half of the model went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Half {
+    /// Milliseconds.
+    pub ms: Option<f64>,
+    /// The precision that a CUDA device gave the result in.
+    pub dtype: Option<&'static str>,
+}
+
+fn encode_half<S: Serializer>(half: &Half, serializer: S) -> Result<S::Ok, S::Error> {
+    half.serialize_as(["encode_ms", "encode_dtype"], serializer)
+}
+
+fn decode_half<S: Serializer>(half: &Half, serializer: S) -> Result<S::Ok, S::Error> {
+    half.serialize_as(["decode_ms", "decode_dtype"], serializer)
+}
+
+impl Half {
+    fn serialize_as<S: Serializer>(self, names: [&str; 2], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(ms) = self.ms {
+            map.serialize_entry(names[0], &ms)?;
+        }
+        if let Some(dtype) = self.dtype {
+            map.serialize_entry(names[1], dtype)?;
+        }
+        map.end()
+    }
+}
+
 impl Stages {
     fn words(&self) -> String {
+        let dtype = |half: Half| half.dtype.map_or(String::new(), |dtype| format!(" in {dtype}"));
         [
-            ("load", self.load_ms),
-            ("preprocess", self.preprocess_ms),
-            ("encode", self.encode_ms),
-            ("decode", self.decode_ms),
-            ("write", self.write_ms),
+            ("load", self.load_ms, String::new()),
+            ("preprocess", self.preprocess_ms, String::new()),
+            ("encode", self.encode.ms, dtype(self.encode)),
+            ("decode", self.decode.ms, dtype(self.decode)),
+            ("write", self.write_ms, String::new()),
         ]
         .iter()
-        .filter_map(|(stage, ms)| Some(format!("{stage} {:.0} ms", (*ms)?)))
+        .filter_map(|(stage, ms, dtype)| Some(format!("{stage} {:.0} ms{dtype}", (*ms)?)))
         .collect::<Vec<_>>()
         .join(", ")
     }

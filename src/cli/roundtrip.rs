@@ -15,7 +15,7 @@ use super::encode::{encode_picture, preprocess};
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming, Reported};
 use super::levels::Levels;
-use super::memory::{self, Work};
+use super::memory::Work;
 use super::output::Target;
 use super::report::{Noised, Record, Stages, Ui, timed};
 use super::session::Session;
@@ -166,7 +166,7 @@ impl Run<'_> {
             None => latents.clone(),
         };
         let config = self.session.config()?;
-        memory::check(Work::Decode, config, (picture.width() * picture.height()) as u64)?;
+        self.session.check_memory(Work::Decode, (picture.width() * picture.height()) as u64)?;
         let decoded = decode_latents(&config.unscale(&latents)?, self.session, stages, trace)?;
         Ok((latents, decoded))
     }

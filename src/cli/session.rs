@@ -2,40 +2,45 @@
 //! a picture that cannot be read costs no download.
 
 use std::cell::OnceCell;
+use std::iter::successors;
 
-use anyhow::{Context, anyhow};
-use candle_core::Tensor;
+use anyhow::{Context, Result, anyhow};
 
 use vae::checkpoint::{Checkpoint, Hub, Precision, Source};
 use vae::device::Compute;
 use vae::kernels::SharedWorkspace;
+use vae::kernels::cuda::{CudaError, Element, Engine};
 use vae::latents::{Provenance, Scaling};
 use vae::model::{Config, LatentDecoder, PictureEncoder};
 
 use super::args::ModelArgs;
 use super::failure::Failure;
-use super::report::Ui;
+use super::memory::{self, Work};
+use super::report::{Half, Stages, Ui, timed};
 
 pub struct Session<'a> {
     source: Source,
     args: &'a ModelArgs,
     ui: &'a Ui,
-    compute: Compute,
     checkpoint: OnceCell<Checkpoint>,
+    /// Where the user wants to compute, and then the same CUDA device in safer precisions.
+    places: [OnceCell<Place>; 3],
+}
+
+/// A workspace, and what was made of the model to work in it.
+struct Place {
+    space: SharedWorkspace,
     encoder: OnceCell<PictureEncoder>,
     decoder: OnceCell<LatentDecoder>,
-    space: SharedWorkspace,
 }
 
 impl<'a> Session<'a> {
     /// Chooses the device. `default` is the model where the user named none.
     pub fn new(args: &'a ModelArgs, default: Source, ui: &'a Ui) -> Result<Self, Failure> {
-        let compute = Compute::choose(args.device, args.dtype.dtype()).map_err(Failure::Usage)?;
-        if let Some(note) = &compute.note {
+        let compute = Compute::choose(args.device, args.dtype.element()).map_err(Failure::Usage)?;
+        for note in &compute.notes {
             ui.note(&format!("note: {note}"));
         }
-        let (checkpoint, encoder, decoder) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        let space = SharedWorkspace::new().map_err(|e| Failure::Usage(e.to_string()))?;
         if let Some(threads) = args.threads {
             limit_threads(threads.get())?;
         }
@@ -43,14 +48,18 @@ impl<'a> Session<'a> {
         if args.revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
             return Err(Failure::Usage("--revision is for models on the hub".into()));
         }
-        Ok(Self { source, args, ui, compute, checkpoint, encoder, decoder, space })
+        let places = [Place::new(compute.space).into(), OnceCell::new(), OnceCell::new()];
+        Ok(Self { source, args, ui, checkpoint: OnceCell::new(), places })
     }
 
     /// The checkpoint, opened (and downloaded) the first time.
     pub fn checkpoint(&self) -> Result<&Checkpoint, Failure> {
         get_or_try_init(&self.checkpoint, || {
             let hub = Hub { progress: self.ui.shows_progress(), ..Hub::from_env() };
-            let precision = Precision::for_dtype(self.compute.dtype);
+            let precision = match self.element()? {
+                Some(Element::F16 | Element::Bf16) => Precision::Half,
+                Some(Element::F32) | None => Precision::Full,
+            };
             let revision = self.args.revision.as_deref();
             let checkpoint = self
                 .ui
@@ -68,25 +77,69 @@ impl<'a> Session<'a> {
         Ok(self.checkpoint()?.config())
     }
 
-    /// The encoding half, made the first time.
-    pub fn encoder(&self) -> Result<&PictureEncoder, Failure> {
-        let checkpoint = self.checkpoint()?;
-        get_or_try_init(&self.encoder, || {
-            PictureEncoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
-        })
+    /// Runs `work` on the encoding half, in precisions that are safer and safer until its results are numbers.
+    pub fn encode<T>(
+        &self,
+        stages: &mut Stages,
+        work: impl FnMut(&PictureEncoder) -> Result<T>,
+    ) -> Result<T> {
+        self.carefully(stages, |stages| &mut stages.encode, Place::encoder, work)
     }
 
-    /// The decoding half, made the first time.
-    pub fn decoder(&self) -> Result<&LatentDecoder, Failure> {
-        let checkpoint = self.checkpoint()?;
-        get_or_try_init(&self.decoder, || {
-            LatentDecoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
-        })
+    /// Runs `work` on the decoding half, likewise.
+    pub fn decode<T>(&self, stages: &mut Stages, work: impl FnMut(&LatentDecoder) -> Result<T>) -> Result<T> {
+        self.carefully(stages, |stages| &mut stages.decode, Place::decoder, work)
     }
 
-    /// A tensor as the model takes it.
-    pub fn to_model(&self, tensor: &Tensor) -> candle_core::Result<Tensor> {
-        tensor.to_device(&self.compute.device)?.to_dtype(self.compute.dtype)
+    fn carefully<M, T>(
+        &self,
+        stages: &mut Stages,
+        half: fn(&mut Stages) -> &mut Half,
+        model: for<'p> fn(&'p Place, &Checkpoint) -> Result<&'p M, Failure>,
+        mut work: impl FnMut(&M) -> Result<T>,
+    ) -> Result<T> {
+        let mut attempt = 0;
+        loop {
+            let place = self.place(attempt)?;
+            let checkpoint = timed(&mut stages.load_ms, || self.checkpoint())?;
+            let model = timed(&mut stages.load_ms, || model(place, checkpoint))?;
+            let half = half(stages);
+            half.dtype = place.space.engine().map(|engine| engine.element().name());
+            let result = timed(&mut half.ms, || work(model));
+            let Some((element, safer)) = result.as_ref().err().and_then(overflow) else { return result };
+            self.ui.note(&format!(
+                "warning: {element} gave NaN or infinite values; once more in {safer}, which takes longer"
+            ));
+            attempt += 1;
+        }
+    }
+
+    /// The place of the first attempt at a picture, or of one that follows in a safer precision.
+    fn place(&self, attempt: usize) -> Result<&Place> {
+        if let Some(place) = self.places[attempt].get() {
+            return Ok(place);
+        }
+        let first = self.places[0].get().and_then(|place| place.space.engine());
+        let engine = first.context("the CPU is tried once")?;
+        let element = successors(Some(engine.element()), |element| element.safer())
+            .nth(attempt)
+            .context("no precision is safer than f32")?;
+        let place = Place::new(SharedWorkspace::on(Engine::new(engine.device(), element)?));
+        Ok(self.places[attempt].get_or_init(|| place))
+    }
+
+    /// The precision that a CUDA device computes in, if one does.
+    fn element(&self) -> Result<Option<Element>, Failure> {
+        let place = self.place(0).map_err(Failure::Model)?;
+        Ok(place.space.engine().map(|engine| engine.element()))
+    }
+
+    /// Refuses a picture of so many pixels that it does not fit into the CPU's memory. A CUDA device says so itself.
+    pub fn check_memory(&self, work: Work, pixels: u64) -> Result<()> {
+        match self.element()? {
+            Some(_) => Ok(()),
+            None => memory::check(work, self.config()?, pixels),
+        }
     }
 
     /// What latents of this model say of their origin.
@@ -105,6 +158,34 @@ impl<'a> Session<'a> {
             }),
             ..Provenance::default()
         })
+    }
+}
+
+impl Place {
+    fn new(space: SharedWorkspace) -> Self {
+        Self { space, encoder: OnceCell::new(), decoder: OnceCell::new() }
+    }
+
+    /// The encoding half, made the first time.
+    fn encoder(&self, checkpoint: &Checkpoint) -> Result<&PictureEncoder, Failure> {
+        get_or_try_init(&self.encoder, || {
+            PictureEncoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
+        })
+    }
+
+    /// The decoding half, made the first time.
+    fn decoder(&self, checkpoint: &Checkpoint) -> Result<&LatentDecoder, Failure> {
+        get_or_try_init(&self.decoder, || {
+            LatentDecoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
+        })
+    }
+}
+
+/// The precision that gave no numbers, and the one to try then; for other errors, and where none is left, nothing.
+fn overflow(error: &anyhow::Error) -> Option<(Element, Element)> {
+    match CudaError::of(error.downcast_ref()?)? {
+        CudaError::NotFinite { element } => Some((*element, element.safer()?)),
+        _ => None,
     }
 }
 

@@ -92,7 +92,7 @@ impl Observer for Trace<'_> {
             self.add(Row {
                 name: name.to_string(),
                 shape: vec![1, channels, height, width],
-                dtype: DType::F32.as_str(),
+                dtype: map.engine().map_or(DType::F32.as_str(), |engine| engine.element().name()),
                 values: Statistics::of(map.values()),
                 ms,
             });

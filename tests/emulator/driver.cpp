@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <set>
 
@@ -38,6 +39,8 @@ std::mutex lock;
 std::set<void *> streams, events, modules;
 
 int devices() {
+    const char *visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (visible && !*visible) return 0;
     return std::min((int)setting("VAE_EMULATED_DEVICES", 1), MOST_DEVICES);
 }
 

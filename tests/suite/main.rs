@@ -12,6 +12,7 @@
 //! | `encode_decode` | the program as a process: what it writes |
 //! | `see` | the program as a process: figures, sweeps, grids, pictures in the terminal |
 //! | `usage` | the program as a process: names, standard streams, exit codes |
+//! | `devices` | the program as a process: where it computes, and what it does where that fails |
 //! | `bad_input` | the program as a process: broken files by the dozen |
 //! | `checkpoints` | folders, files, old spellings, wrong tensors |
 //! | `trace` | what `--trace` says against forward hooks in diffusers |
@@ -23,6 +24,7 @@
 
 mod bad_input;
 mod checkpoints;
+mod devices;
 mod encode_decode;
 mod figures;
 mod golden;

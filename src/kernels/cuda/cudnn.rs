@@ -274,10 +274,11 @@ impl Activation {
     /// None.
     fn identity() -> Result<Self, CudnnError> {
         use sys::cudnnActivationMode_t::CUDNN_ACTIVATION_IDENTITY as IDENTITY;
-        use sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN as NAN_STAYS;
+        // The identity hands on every value, with either option.
+        use sys::cudnnNanPropagation_t::CUDNN_NOT_PROPAGATE_NAN as OPTION;
         let activation = Self(result::create_activation_descriptor()?);
         // SAFETY: the descriptor is new.
-        unsafe { result::set_activation_descriptor(activation.0, IDENTITY, NAN_STAYS, 0.0) }?;
+        unsafe { result::set_activation_descriptor(activation.0, IDENTITY, OPTION, 0.0) }?;
         Ok(activation)
     }
 }

@@ -44,7 +44,7 @@ impl Run {
     }
 }
 
-/// `vae` in `folder`, cut off from the user's own settings and from every hub.
+/// `vae` in `folder`, cut off from the user's own settings, from every hub and from CUDA devices.
 pub fn command(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vae"));
     command.current_dir(folder.path("")).stdin(Stdio::null());
@@ -54,6 +54,7 @@ pub fn command(folder: &Folder) -> Command {
         command.env_remove(name);
     }
     command.env("HF_HOME", folder.path("hf-home")).env("HF_HUB_OFFLINE", "1");
+    command.env("CUDA_VISIBLE_DEVICES", "");
     command
 }
 
