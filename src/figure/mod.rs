@@ -7,15 +7,15 @@
 //! | [`roundtrip`] | original, decoded and difference, with the latent channels as grey plates |
 //! | [`sweep`] | the original, and one decoded picture for each level of noise |
 //! | [`grid`] | the tutorial's `image_grid` |
-//! | [`plate`] | latents and differences as pictures |
+//! | [`difference`] | differences as pictures |
 //! | [`page`] | a layout, its measures, and how it is painted |
 //! | [`text`] | letters: the built-in font, captions, how numbers are written |
 //! | [`canvas`] | pixels to paint on |
 
 pub mod canvas;
+pub mod difference;
 pub mod grid;
 pub mod page;
-pub mod plate;
 pub mod roundtrip;
 pub mod sweep;
 pub mod text;

@@ -16,10 +16,11 @@
 use candle_core::Tensor;
 
 use super::canvas::Rect;
+use super::difference::Difference;
 use super::page::{Item, Measure, Page};
-use super::plate::{Difference, Plate, plates};
 use super::text::{short, signed};
 use super::{Canvas, FigureError, Theme};
+use crate::latents::plates::{Plate, plates};
 use crate::metrics::psnr;
 use crate::picture::Picture;
 
@@ -95,8 +96,8 @@ impl Roundtrip<'_> {
 }
 
 fn difference_caption(difference: &Difference) -> (String, String) {
-    let Difference { factor, largest, mean, .. } = difference;
-    (format!("Difference × {factor}"), format!("absolute · mean {mean:.1}, max {largest}"))
+    let Difference { factor, told, .. } = difference;
+    (format!("Difference × {factor}"), format!("absolute · mean {:.1}, max {}", told.mean, told.max))
 }
 
 /// Plates in rows of four (or eight, where there are many), each with its range under it. Returns where they end.

@@ -59,7 +59,7 @@ impl Summary {
             Ok(Channel { values: statistics, histogram })
         };
         let channels = (0..c).map(channel).collect::<Result<Vec<_>, _>>()?;
-        let rms = Statistics::of(latents.tensor.flatten_all()?.to_vec1::<f32>()?.into_iter()).rms();
+        let rms = rms(&channels);
         let (scaled, evidence) = match latents.provenance.scaling {
             Some(scaling) => (Some(scaling.scaled), Evidence::Metadata),
             None if c == 4 && rms > 0.0 => (Some(rms < BETWEEN), Evidence::Rms),
@@ -67,6 +67,14 @@ impl Summary {
         };
         Ok(Self { scaled, evidence, rms, channels })
     }
+}
+
+/// The root mean square of all channels' finite values.
+fn rms(channels: &[Channel]) -> f64 {
+    let finite = |s: &Statistics| (s.count - s.nan - s.inf) as f64;
+    let squares: f64 = channels.iter().map(|c| c.values.rms().powi(2) * finite(&c.values)).sum();
+    let count: f64 = channels.iter().map(|c| finite(&c.values)).sum();
+    if count > 0.0 { (squares / count).sqrt() } else { 0.0 }
 }
 
 #[cfg(test)]

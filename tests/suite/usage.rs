@@ -261,5 +261,9 @@ fn a_picture_below_the_least_psnr_ends_with_one_and_is_written() {
     }
     assert!(folder.path("d/a-roundtrip.png").exists() && folder.path("d/b-roundtrip.png").exists());
     vae_with_model(&folder, "roundtrip a.png -o o.png --mean --min-psnr 1").code(0);
+    let sweep = vae_with_model(&folder, "roundtrip a.png -o s.png --mean --noise 0,0.5 --min-psnr 90 --json");
+    assert!(sweep.words.contains("below --min-psnr 90"), "{}", sweep.words);
+    assert_eq!(sweep.code(1).json()[0]["sweep"].as_array().map(Vec::len), Some(2));
+    vae_with_model(&folder, "roundtrip a.png -o s2.png --mean --noise 0,0.5 --min-psnr 1").code(0);
     vae_with_model(&folder, "roundtrip a.png -o o.png --min-psnr loud").code(2).says(&["decibels"]);
 }

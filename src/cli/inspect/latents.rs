@@ -8,7 +8,7 @@ use serde::Serialize;
 use vae::checkpoint::Contents;
 use vae::checkpoint::contents::Entry;
 use vae::checkpoint::modules::grouped;
-use vae::latents::plates::plates;
+use vae::latents::plates::sheet;
 use vae::latents::summary::Evidence;
 use vae::latents::{Latents, LatentsError, Summary};
 use vae::picture::Format;
@@ -58,7 +58,7 @@ pub fn inspect(job: &Job, bytes: &[u8], ui: &Ui) -> Result<()> {
     let output = match &job.target {
         Target::Named(path) => {
             let format = Format::from_path(path, 95).map_err(anyhow::Error::msg)?;
-            job.target.write(&plates(&latents.tensor)?.to_file_bytes(format)?)?;
+            job.target.write(&sheet(&latents.tensor)?.to_file_bytes(format)?)?;
             Some(job.target.name())
         }
         _ => None,
