@@ -4,6 +4,7 @@
     V/bin/python tests/golden/make.py --checkpoint CHECKPOINT        (or any SD2 VAE in the diffusers layout)
     V/bin/python benches/peers/compare.py CHECKPOINT decode --rounds 5
     V/bin/python benches/peers/compare.py CHECKPOINT decode --own-threads 1
+    V/bin/python benches/peers/compare.py CHECKPOINT decode --side 1024 --only onnxruntime --only openvino
     V/bin/python benches/peers/compare.py CHECKPOINT process
 
 `encode` and `decode`: each peer is a process that stays, its model loaded and warmed up before the first round. vae starts
@@ -40,6 +41,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--own-threads", type=int, help="threads of vae, where they are to differ")
+    parser.add_argument("--only", choices=PEERS, action="append", help="only this peer (may be repeated)")
     parser.add_argument("--peer", choices=PEERS, help="be this peer (used by the program itself)")
     return parser.parse_args()
 
@@ -209,7 +211,7 @@ def main():
         if args.task == "process":
             runners = {"python, diffusers": lambda: run_python(args, folder)}
         else:
-            runners = {name: Peer(args, name).run for name in PEERS}
+            runners = {name: Peer(args, name).run for name in args.only or PEERS}
         runners = {"vae": lambda: run_vae(args, folder)} | runners
         times, peaks = {name: [] for name in runners}, {}
         for run in runners.values():
