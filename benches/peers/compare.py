@@ -88,7 +88,8 @@ def runner(args):
         import torch
 
         x = torch.from_numpy(input_of(args.task, args.side))
-        torch.onnx.export(torch_network(args), (x,), path, dynamo=False, input_names=["x"], output_names=["y"])
+        with torch.no_grad():  # else it keeps every activation
+            torch.onnx.export(torch_network(args), (x,), path, dynamo=False, input_names=["x"], output_names=["y"])
     if args.peer == "onnxruntime":
         import onnxruntime
 

@@ -36,8 +36,8 @@ struct Report {
     memory: Memory,
     devices: Vec<String>,
     /// Why there is no CUDA device, or why one does not work, in a build that could use it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cuda_problem: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cuda_problems: Vec<String>,
     hub: HubState,
     self_tests: Vec<SelfTest>,
 }
@@ -80,32 +80,41 @@ struct HubState {
 struct SelfTest {
     device: String,
     passed: bool,
+    /// Why it could not be run to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    outcome: Option<Outcome>,
+}
+
+#[derive(Serialize)]
+struct Outcome {
     /// The largest difference of the latents, in parts of their rms.
     encode_difference: f64,
     /// The same of the decoded picture.
     decode_difference: f64,
     bound: f64,
-    /// Milliseconds to encode and decode.
+    /// Milliseconds to encode and decode, on a device with its start.
     ms: f64,
     /// The same, by candle-transformers.
     stock_ms: f64,
+    /// On a device: shapes that cuDNN convolves with the bias fused, without it, and in its slowest way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    convolutions: Option<[usize; 3]>,
 }
 
 pub fn run(ui: &Ui) -> Result<(), Failure> {
     let level = Level::from_env().map_err(|e| Failure::Usage(e.to_string()))?;
     let mut places =
         vec![Place { name: "cpu".into(), about: "cpu".into(), space: SharedWorkspace::at(level) }];
-    let cuda_problem = match cuda_places() {
-        Ok(cuda) => {
-            places.extend(cuda);
-            None
+    let mut cuda_problems = Vec::new();
+    for place in cuda_places() {
+        match place {
+            Ok(place) => places.push(place),
+            Err(problem) => cuda_problems.push(problem),
         }
-        Err(CudaError::NotBuilt) => None,
-        Err(e) => Some(e.to_string()),
-    };
-    let self_tests = places.iter().map(self_test).collect::<Result<Vec<_>>>();
-    let self_tests =
-        self_tests.map_err(|e| Failure::SelfTest(format!("the self-test cannot be run: {e:#}")))?;
+    }
+    let self_tests = places.iter().map(self_test).collect();
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         build: build(),
@@ -116,17 +125,18 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         },
         memory: Memory { total: memory::total(), free: memory::available() },
         devices: places.iter().map(|place| place.about.clone()).collect(),
-        cuda_problem,
+        cuda_problems,
         hub: hub_state(&Hub::from_env()),
         self_tests,
     };
     let text = words(&report).map_err(Failure::Output)?;
     print(ui.json(), &report, &text).map_err(Failure::Output)?;
     match report.self_tests.iter().find(|test| !test.passed) {
-        Some(test) => Err(Failure::SelfTest(format!(
-            "the self-test failed on {}: its results differ from the stock model's by more than {BOUND:.0e}; \
-             please report this, with the lines above",
-            test.device
+        Some(SelfTest { device, error, .. }) => Err(Failure::SelfTest(format!(
+            "the self-test failed on {device}: {}; please report this, with the lines above",
+            error
+                .clone()
+                .unwrap_or(format!("its results differ from the stock model's by more than {BOUND:.0e}"))
         ))),
         None => Ok(()),
     }
@@ -140,8 +150,8 @@ struct Place {
     space: SharedWorkspace,
 }
 
-/// Every CUDA device, in f32: half precision differs by as much as a small mistake would.
-fn cuda_places() -> Result<Vec<Place>, CudaError> {
+/// Every CUDA device, in f32 (half precision differs by as much as a small mistake would), or why it does not work.
+fn cuda_places() -> Vec<Result<Place, String>> {
     let place = |device: DeviceInfo| {
         let name = format!("cuda:{}", device.index);
         let about = format!(
@@ -153,9 +163,16 @@ fn cuda_places() -> Result<Vec<Place>, CudaError> {
             device.driver.0,
             device.driver.1
         );
-        Ok(Place { name, about, space: SharedWorkspace::on(Engine::new(device.index, Element::F32)?) })
+        match Engine::new(device.index, Element::F32) {
+            Ok(engine) => Ok(Place { name, about, space: SharedWorkspace::on(engine) }),
+            Err(e) => Err(format!("{about}: {e}")),
+        }
     };
-    cuda::devices()?.into_iter().map(place).collect()
+    match cuda::devices() {
+        Ok(devices) => devices.into_iter().map(place).collect(),
+        Err(CudaError::NotBuilt) => Vec::new(),
+        Err(e) => vec![Err(e.to_string())],
+    }
 }
 
 fn build() -> Build {
@@ -185,8 +202,18 @@ fn without_credentials(url: &str) -> String {
     }
 }
 
+fn self_test(place: &Place) -> SelfTest {
+    let (outcome, error) = match compare(place) {
+        Ok(outcome) => (Some(outcome), None),
+        Err(e) => (None, Some(format!("{e:#}"))),
+    };
+    let within = |o: &Outcome| o.encode_difference <= BOUND && o.decode_difference <= BOUND;
+    let passed = outcome.as_ref().is_some_and(within);
+    SelfTest { device: place.name.clone(), passed, error, outcome }
+}
+
 /// Encodes and decodes the sample picture with both models.
-fn self_test(place: &Place) -> Result<SelfTest> {
+fn compare(place: &Place) -> Result<Outcome> {
     let checkpoint = built_in::open()?;
     let picture = Picture::from_bytes(SAMPLE_PNG, Background::WHITE)?.resize(SIDES.0, SIDES.1);
     let x = picture.to_tensor(&Device::Cpu)?;
@@ -204,9 +231,8 @@ fn self_test(place: &Place) -> Result<SelfTest> {
     let (stock_mean, stock_decoded, stock_ms) = way(&|| stock.mean(&x), &|z| stock.decode(z))?;
     let (encode_difference, decode_difference) =
         (difference(&mean, &stock_mean)?, difference(&decoded, &stock_decoded)?);
-    let passed = encode_difference <= BOUND && decode_difference <= BOUND;
-    let device = place.name.clone();
-    Ok(SelfTest { device, passed, encode_difference, decode_difference, bound: BOUND, ms, stock_ms })
+    let convolutions = place.space.engine().map(|engine| engine.convolutions());
+    Ok(Outcome { encode_difference, decode_difference, bound: BOUND, ms, stock_ms, convolutions })
 }
 
 /// The largest absolute difference, in parts of the rms of `wanted`; infinite where a value is no finite number.
@@ -224,7 +250,7 @@ fn difference(got: &Tensor, wanted: &Tensor) -> Result<f64> {
 }
 
 fn words(report: &Report) -> Result<String> {
-    let Report { version, build, cpu, memory, devices, cuda_problem, hub, self_tests } = report;
+    let Report { version, build, cpu, memory, devices, cuda_problems, hub, self_tests } = report;
     let features = if build.features.is_empty() { "none".into() } else { build.features.join(", ") };
     let gigabytes =
         |bytes: Option<u64>| bytes.map_or("?".into(), |bytes| format!("{:.1} GB", bytes as f64 / 1e9));
@@ -239,7 +265,7 @@ fn words(report: &Report) -> Result<String> {
     )?;
     writeln!(text, "memory       {}, {} free", gigabytes(memory.total), gigabytes(memory.free))?;
     writeln!(text, "devices      {}", devices.join(", "))?;
-    if let Some(problem) = cuda_problem {
+    for problem in cuda_problems {
         writeln!(text, "no CUDA      {problem}")?;
     }
     writeln!(text, "cache        {}", hub.cache.display())?;
@@ -250,19 +276,33 @@ fn words(report: &Report) -> Result<String> {
     writeln!(text, "sd2          {default}")?;
     for test in self_tests {
         let verdict = if test.passed { "passed" } else { "FAILED" };
-        let (device, ms, stock_ms) = (&test.device, test.ms, test.stock_ms);
+        let device = &test.device;
         writeln!(
             text,
             "self-test    {verdict} on {device}: the built-in model on {}×{} pixels",
             SIDES.0, SIDES.1
         )?;
+        if let Some(error) = &test.error {
+            writeln!(text, "             {error}")?;
+        }
+        let Some(test) = &test.outcome else { continue };
         writeln!(
             text,
             "             differs from candle-transformers' by {:.1e} (latents) and {:.1e} (picture) of the rms, \
              at most {BOUND:.0e}",
             test.encode_difference, test.decode_difference
         )?;
-        writeln!(text, "             and took {ms:.0} ms, candle-transformers {stock_ms:.0} ms")?;
+        writeln!(
+            text,
+            "             and took {:.0} ms, candle-transformers {:.0} ms",
+            test.ms, test.stock_ms
+        )?;
+        if let Some([fused, plain, slow]) = test.convolutions {
+            writeln!(
+                text,
+                "             convolutions: {fused} with the bias fused, {plain} without, {slow} in the slowest way"
+            )?;
+        }
     }
     Ok(text)
 }

@@ -110,6 +110,7 @@ impl<'a> Session<'a> {
             self.ui.note(&format!(
                 "warning: {element} gave NaN or infinite values; once more in {safer}, which takes longer"
             ));
+            place.space.release(); // the next attempt needs the memory
             attempt += 1;
         }
     }

@@ -76,6 +76,16 @@ impl SharedWorkspace {
         self.lock().engine.clone()
     }
 
+    /// Gives back all memory to the system and to the device, for other work; it is taken anew when it is needed.
+    pub fn release(&self) {
+        let mut space = self.lock();
+        space.spare.clear();
+        (space.filters, space.attention) = Default::default();
+        if let Some(engine) = &space.engine {
+            engine.release();
+        }
+    }
+
     /// The workspace, once nobody else uses it.
     pub fn lock(&self) -> MutexGuard<'_, Workspace> {
         // A panic elsewhere may have lost maps, which are made anew.

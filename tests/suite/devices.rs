@@ -100,6 +100,8 @@ fn the_doctor_tests_every_device() {
     let tested = report["self_tests"].as_array().expect("tests").len();
     let there = engine(Element::F32).is_some();
     assert_eq!(tested > 1, there, "{report}");
-    assert_eq!(report["cuda_problem"].is_string(), CUDA && !there, "{report}");
+    assert_eq!(report["cuda_problems"].is_array(), CUDA && !there, "{report}");
+    let convolved = report["self_tests"][tested - 1]["convolutions"][0].as_u64();
+    assert_eq!(convolved.is_some(), there, "{report}");
     assert_eq!(report["build"]["features"].as_array().map(Vec::len), Some(usize::from(CUDA)));
 }

@@ -83,6 +83,16 @@ impl Engine {
         match self.0 {}
     }
 
+    /// Gives back the memory of operations.
+    pub fn release(&self) {
+        match self.0 {}
+    }
+
+    /// How many shapes of convolutions cuDNN computes in which way.
+    pub fn convolutions(&self) -> [usize; 3] {
+        match self.0 {}
+    }
+
     /// A map without memory, to be written.
     pub fn map(self: &Arc<Self>) -> FeatureMap {
         match self.0 {}

@@ -98,7 +98,7 @@ impl Folded {
 
 /// Queries that keep the device busy and whose scores and weights take no more than a quarter of the free memory.
 fn rows_at_a_time(engine: &Engine, tokens: usize, depth: usize) -> usize {
-    let busy = engine.multiprocessors().div_ceil(depth.div_ceil(TILE));
+    let busy = (2 * engine.multiprocessors()).div_ceil(depth.div_ceil(TILE)); // two blocks for each
     let row = tokens.next_multiple_of(EIGHT) * (size_of::<f32>() + engine.element().bytes());
     let fits = engine.free() / 4 / (TILE * row);
     (TILE * busy.min(fits).max(1)).min(tokens)

@@ -60,7 +60,7 @@ pub struct Cudnn {
     space: Buffer,
 }
 
-/// Descriptors, and the way to go.
+/// Descriptors, the way to go, and the bytes that cuDNN wants for it.
 struct Plan {
     input: Tensor,
     filters: Filters,
@@ -68,11 +68,15 @@ struct Plan {
     bias: Tensor,
     output: Tensor,
     way: usize,
+    space: Option<usize>,
 }
 
 /// Whether the bias is fused, and the algorithm, in the order in which they are tried. All of them add up products
 /// as they are, without transforms that would need more range and precision.
 const WAYS: [(bool, Algorithm); 3] = [(true, PRECOMPUTED), (false, PRECOMPUTED), (false, GEMM)];
+
+/// How many shapes are convolved in which of [`WAYS`].
+pub type Ways = [usize; WAYS.len()];
 
 impl Cudnn {
     /// One that queues its work on `stream`.
@@ -89,6 +93,18 @@ impl Cudnn {
         let identity = Activation::identity().map_err(&start)?;
         let (plans, space) = Default::default();
         Ok(Self { handle, element, stream: stream.clone(), identity, plans, space })
+    }
+
+    /// How many shapes are convolved in which way.
+    pub fn ways(&self) -> Ways {
+        let mut ways = Ways::default();
+        self.plans.values().for_each(|plan| ways[plan.way] += 1);
+        ways
+    }
+
+    /// Gives back the memory that cuDNN works in.
+    pub fn release(&mut self) {
+        self.space = Buffer::default();
     }
 
     /// Queues a convolution; tells whether the bias was added.
@@ -111,8 +127,9 @@ impl Cudnn {
         loop {
             let (fused, algorithm) = WAYS[plan.way];
             let activation = fused.then_some(&self.identity);
-            let queued = match plan.space(&self.handle, algorithm) {
+            let queued = match plan.space.map_or_else(|| plan.ask_for_space(&self.handle, algorithm), Ok) {
                 Ok(bytes) => {
+                    plan.space = Some(bytes);
                     let space = self.space.ensure(engine, bytes)?.device_ptr(&self.stream).0;
                     // SAFETY: by contract; the space is as large as cuDNN asked for.
                     unsafe { plan.queue(&self.handle, activation, algorithm, operands, (space, bytes)) }
@@ -121,10 +138,19 @@ impl Cudnn {
             };
             match queued {
                 Ok(()) => return Ok(fused),
-                Err(e) if unsupported(e) && plan.way + 1 < WAYS.len() => plan.way += 1,
+                Err(e) if refused(e) && plan.way + 1 < WAYS.len() => {
+                    (plan.way, plan.space) = (plan.way + 1, None)
+                }
                 Err(e) => return Err(status("convolve")(e)),
             }
         }
+    }
+}
+
+impl Drop for Cudnn {
+    /// cuDNN gives back what it has on the device that is current.
+    fn drop(&mut self) {
+        self.stream.context().bind_to_thread().ok();
     }
 }
 
@@ -138,10 +164,11 @@ impl Plan {
             bias: Tensor::new(element, [1, of.c_out, 1, 1])?,
             output: Tensor::new(element, [1, of.c_out, height, width])?,
             way: 0,
+            space: None,
         })
     }
 
-    fn space(&self, handle: &Handle, algorithm: Algorithm) -> Result<usize, CudnnError> {
+    fn ask_for_space(&self, handle: &Handle, algorithm: Algorithm) -> Result<usize, CudnnError> {
         let (x, w, y) = (self.input.0, self.filters.0, self.output.0);
         // SAFETY: the descriptors are alive, and have been set.
         unsafe {
@@ -199,9 +226,14 @@ impl Plan {
     }
 }
 
-/// What cuDNN calls "not supported", in general or for a reason.
-fn unsupported(e: CudnnError) -> bool {
-    e.0 as u32 / 1000 == sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED as u32 / 1000
+/// Whether cuDNN refuses what it is asked for: as not supported, as a bad parameter (the space that it wants for a plain convolution
+/// can be too small for the fused one), or because it cannot plan it. Then another way may do; not where the device itself failed.
+fn refused(e: CudnnError) -> bool {
+    use sys::cudnnStatus_t::{
+        CUDNN_STATUS_BAD_PARAM as BAD, CUDNN_STATUS_INTERNAL_ERROR as INTERNAL,
+        CUDNN_STATUS_NOT_SUPPORTED as UNSUPPORTED,
+    };
+    [BAD, UNSUPPORTED, INTERNAL].iter().any(|&kind| e.0 as u32 / 1000 == kind as u32 / 1000)
 }
 
 /// What cuDNN says when it was told to do something.

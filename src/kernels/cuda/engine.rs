@@ -59,12 +59,12 @@ impl Engine {
         }
         require(Library::Nvrtc)?;
         require(Library::Cudnn)?;
-        let info = device(device_index)?;
+        let start = driver("start a device");
+        let context = CudaContext::new(device_index).map_err(&start)?;
+        let info = device(device_index)?; // in the context that is there, not in one of its own
         if info.capability < (8, 0) {
             return Err(CudaError::DeviceTooOld { name: info.name, capability: info.capability });
         }
-        let start = driver("start a device");
-        let context = CudaContext::new(device_index).map_err(&start)?;
         // SAFETY: everything is queued on the one stream made here, in the order in which it must be done.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(&start)?;
@@ -121,8 +121,16 @@ impl Engine {
     /// Memory of unspecified content.
     pub(super) fn alloc<T: DeviceRepr>(&self, count: usize) -> Result<CudaSlice<T>, CudaError> {
         // SAFETY: `T` is a number; whoever asks writes before reading.
-        match unsafe { self.stream.alloc::<T>(count.max(1)) } {
-            Err(DriverError(CUDA_ERROR_OUT_OF_MEMORY)) => Err(self.out_of_memory(count * size_of::<T>())),
+        let alloc = || unsafe { self.stream.alloc::<T>(count.max(1)) };
+        let full = |e: &DriverError| e.0 == CUDA_ERROR_OUT_OF_MEMORY;
+        match alloc() {
+            Err(e) if full(&e) => {
+                self.trim();
+                alloc().map_err(|e| match full(&e) {
+                    true => self.out_of_memory(count * size_of::<T>()),
+                    false => driver("take memory")(e),
+                })
+            }
             other => other.map_err(driver("take memory")),
         }
     }
@@ -180,6 +188,28 @@ impl Engine {
             (Pool::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, Pool::CU_MEMPOOL_ATTR_USED_MEM_CURRENT);
         let pooled = self.pool(kept).unwrap_or(0).saturating_sub(self.pool(used).unwrap_or(0));
         here + pooled as usize
+    }
+
+    /// Gives back the memory of operations, of which the next ones take new. Maps and weights stay.
+    pub fn release(&self) {
+        let mut work = self.work();
+        work.cudnn.release();
+        work.scratch = Default::default();
+        work.statistics = Statistics::default();
+    }
+
+    /// How many shapes of convolutions cuDNN computes with the bias fused, without it, and in its slowest way.
+    pub fn convolutions(&self) -> [usize; 3] {
+        self.work().cudnn.ways()
+    }
+
+    /// Gives back to the device what the pool keeps and nobody uses.
+    fn trim(&self) {
+        if let Some(pool) = self.default_pool() {
+            self.synchronize().ok(); // memory is free when what used it is done
+            // SAFETY: the pool is the device's. Where it cannot be trimmed, the memory is asked for in vain.
+            unsafe { result::mem_pool::trim_to(pool, 0) }.ok();
+        }
     }
 
     fn out_of_memory(&self, asked: usize) -> CudaError {

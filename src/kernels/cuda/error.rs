@@ -76,7 +76,7 @@ pub enum CudaError {
         shape: String,
     },
     /// NVRTC refused the kernels.
-    #[error("the CUDA kernels do not compile for {architecture} with NVRTC {}.{}: {log}", version.0, version.1)]
+    #[error("the CUDA kernels do not compile for {architecture} with NVRTC {}.{} (a newer one may know the device): {log}", version.0, version.1)]
     Compile {
         /// `sm_80` or the like.
         architecture: String,
@@ -135,7 +135,7 @@ impl Library {
                 "install it (`pip install nvidia-cuda-nvrtc`, or your system's CUDA toolkit) and put its folder on LD_LIBRARY_PATH"
             }
             Self::Cudnn => {
-                "install it (`pip install nvidia-cudnn-cu13`, or your system's package) and put its folder on LD_LIBRARY_PATH"
+                "install it (`pip install nvidia-cudnn-cu13`, or your system's package; and cuBLAS, which it needs) and put its folder on LD_LIBRARY_PATH"
             }
         }
     }

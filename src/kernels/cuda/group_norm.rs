@@ -85,7 +85,8 @@ impl Affine {
         let engine = &*self.engine;
         let (pixels, depth) = (x.shape.pixels(), padded(x.shape.channels));
         let rows = THREADS as usize / (depth / EIGHT).min(THREADS as usize);
-        let blocks = pixels.div_ceil(rows * PIXELS).min(engine.most_blocks());
+        // The last block merges what all found: few of them keep that short.
+        let blocks = pixels.div_ceil(rows * PIXELS).min(8 * engine.multiprocessors());
         let slab = pixels.div_ceil(blocks);
         let blocks = pixels.div_ceil(slab);
 
