@@ -324,7 +324,7 @@ CudnnStatus cudnnConvolutionBiasActivationForward(
     if (!relu && last->mode != CUDNN_ACTIVATION_IDENTITY) refuse("the activation is neither RELU nor IDENTITY");
     if (last->nan != CUDNN_NOT_PROPAGATE_NAN) refuse("the activation's option is not CUDNN_NOT_PROPAGATE_NAN, which is always safe");
     if (!relu && algorithm != CUDNN_IMPLICIT_PRECOMP_GEMM) refuse("IDENTITY needs the algorithm IMPLICIT_PRECOMP_GEMM");
-    if (setting("VAE_EMULATED_PLAIN", 0)) return CUDNN_STATUS_NOT_SUPPORTED;
+    if (auto plain = setting("VAE_EMULATED_PLAIN", 0)) return plain == 2 ? CUDNN_STATUS_BAD_PARAM : CUDNN_STATUS_NOT_SUPPORTED;
 
     std::vector<float> sums;
     CudnnStatus found = compute(sums, problem, handle, algorithm, x, w, y, workspace, workspace_bytes, alpha1);
