@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use vae::kernels::attention::Attention;
+use vae::kernels::attention::attention as attend;
 use vae::kernels::conv2d::{Conv2d, Filters};
 use vae::kernels::group_norm::Norm;
 use vae::kernels::simd::{Kernel, Simd};
@@ -87,8 +87,8 @@ fn convolution(level: Level, peak: f64, kind: Kind, [c, h, w]: [usize; 3], chann
 
 fn attention(level: Level, peak: f64, shape: Shape) {
     let map = FeatureMap::from_planes(&wave(shape.channels * shape.pixels()), shape);
-    let (mut attention, mut out) = (Attention::default(), FeatureMap::default());
-    let run = best(|| attention.run(level, [&map, &map, &map], &mut out).expect("equal shapes"));
+    let mut out = FeatureMap::default();
+    let run = best(|| attend(level, [&map, &map, &map], &mut out).expect("equal shapes"));
     let flops = 4.0 * (shape.pixels() * shape.pixels() * shape.channels) as f64;
     report(&format!("attention {}×{}×{}", shape.channels, shape.height, shape.width), None, run, flops, peak);
 }

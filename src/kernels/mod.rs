@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`conv2d::Conv2d`] | a convolution, with group norm and SiLU of its input, bias, and residual in the same pass |
 //! | [`group_norm::GroupNorm`] | the statistics of a group norm, as a scale and a shift for the next convolution |
-//! | [`attention::Attention`] | one head over all positions, in memory that grows with their number |
+//! | [`attention::attention`] | one head over all positions, in memory that grows with their number |
 //!
 //! | behind them | what |
 //! | --- | --- |

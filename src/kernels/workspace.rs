@@ -1,6 +1,5 @@
 //! Memory that stays from one operation to the next: mapping it anew each time costs more than some operations.
 
-use super::attention::Attention;
 use super::conv2d::Filters;
 use super::cuda::Engine;
 use super::feature_map::{FeatureMap, Shape};
@@ -16,16 +15,13 @@ pub struct Workspace {
     pub engine: Option<Arc<Engine>>,
     /// The filters of the convolution at work.
     pub filters: Filters,
-    /// The keys of the attention at work.
-    pub attention: Attention,
     spare: Vec<FeatureMap>,
 }
 
 impl Workspace {
     /// An empty one.
     pub fn new(level: Level) -> Self {
-        let (filters, attention, spare) = Default::default();
-        Self { level, engine: None, filters, attention, spare }
+        Self { level, engine: None, filters: Filters::default(), spare: Vec::new() }
     }
 
     /// A map to write where the workspace computes, with memory of one that was given back.
@@ -80,7 +76,7 @@ impl SharedWorkspace {
     pub fn release(&self) {
         let mut space = self.lock();
         space.spare.clear();
-        (space.filters, space.attention) = Default::default();
+        space.filters = Filters::default();
         if let Some(engine) = &space.engine {
             engine.release();
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{Error, Result};
 
 use super::parameters::{Parameter, Parameters};
+use crate::kernels::attention::attention;
 use crate::kernels::cuda::{self, Affine, Engine, Filters, Folded, Uploaded};
 use crate::kernels::{self, FeatureMap, Kind, Norm, Workspace};
 
@@ -177,7 +178,7 @@ impl Attention {
         let k = self.to_k.forward(&x, Some(&norm), space)?;
         let v = self.to_v.forward(&x, Some(&norm), space)?;
         let mut h = space.take(x.shape());
-        space.attention.run(space.level, [&q, &k, &v], &mut h).map_err(Error::wrap)?;
+        attention(space.level, [&q, &k, &v], &mut h).map_err(Error::wrap)?;
         self.to_out.add_to(&mut x, &h, None, space)?;
         for map in [q, k, v, h] {
             space.give(map);

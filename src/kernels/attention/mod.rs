@@ -28,36 +28,23 @@ const QUERIES: usize = 64;
 /// Keys in a block.
 const KEYS: usize = 256;
 
-/// Keeps the memory that attention needs from one picture to the next.
-#[derive(Default)]
-pub struct Attention {
-    /// `[tokens/16][c][16]`
-    keys: Aligned,
-}
-
-impl Attention {
-    /// q, k, v `[c, h, w]` → `out` of the same shape.
-    pub fn run(
-        &mut self,
-        level: Level,
-        qkv: [&FeatureMap; 3],
-        out: &mut FeatureMap,
-    ) -> Result<(), ShapeError> {
-        let [q, k, v] = qkv;
-        let shape = q.shape;
-        if k.shape != shape || v.shape != shape || shape.pixels() == 0 {
-            return Err(ShapeError(format!("attention over q {shape}, k {} and v {}", k.shape, v.shape)));
-        }
-        pack_keys(k, &mut self.keys);
-        out.reshape(shape);
-        let tokens = shape.pixels();
-        let queries = tokens.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(4).clamp(8, QUERIES);
-        let work = Work { level, q, v, keys: self.keys.as_slice(), out: Shared::new(out.data_mut()) };
-        (0..tokens.div_ceil(queries)).into_par_iter().for_each(|piece| {
-            work.piece(piece * queries..tokens.min((piece + 1) * queries));
-        });
-        Ok(())
+/// q, k, v `[c, h, w]` → `out` of the same shape.
+pub fn attention(level: Level, qkv: [&FeatureMap; 3], out: &mut FeatureMap) -> Result<(), ShapeError> {
+    let [q, k, v] = qkv;
+    let shape = q.shape;
+    if k.shape != shape || v.shape != shape || shape.pixels() == 0 {
+        return Err(ShapeError(format!("attention over q {shape}, k {} and v {}", k.shape, v.shape)));
     }
+    let mut keys = Aligned::default();
+    pack_keys(k, &mut keys);
+    out.reshape(shape);
+    let tokens = shape.pixels();
+    let queries = tokens.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(4).clamp(8, QUERIES);
+    let work = Work { level, q, v, keys: keys.as_slice(), out: Shared::new(out.data_mut()) };
+    (0..tokens.div_ceil(queries)).into_par_iter().for_each(|piece| {
+        work.piece(piece * queries..tokens.min((piece + 1) * queries));
+    });
+    Ok(())
 }
 
 /// `[c/16][tokens][16]` → `[tokens/16][c][16]`, with zeros for tokens that there are not: the panels of kᵀ.

@@ -1,7 +1,7 @@
 //! Attention, at every level that this machine has, against its definition in f64.
 
 use super::common::{Random, rms_error, wide};
-use vae::kernels::attention::{Attention, naive};
+use vae::kernels::attention::{attention, naive};
 use vae::kernels::feature_map::{FeatureMap, Shape};
 use vae::kernels::level::Level;
 
@@ -15,7 +15,7 @@ fn check(random: &mut Random, shape: Shape, spread: f32) {
     let maps = planes.each_ref().map(|planes| FeatureMap::from_planes(planes, shape));
     for level in Level::all() {
         let mut out = FeatureMap::default();
-        Attention::default().run(level, maps.each_ref(), &mut out).unwrap();
+        attention(level, maps.each_ref(), &mut out).unwrap();
         let error = rms_error(&out.to_planes(), &truth);
         assert!(
             error < 3e-6 * spread.max(1.0) as f64,
@@ -52,7 +52,7 @@ fn peaked_scores_stay_exact() {
 #[test]
 fn shapes_that_differ_are_an_error() {
     let (a, b) = (FeatureMap::new(Shape::new(8, 4, 4)), FeatureMap::new(Shape::new(8, 4, 5)));
-    assert!(Attention::default().run(Level::detect(), [&a, &b, &a], &mut FeatureMap::default()).is_err());
+    assert!(attention(Level::detect(), [&a, &b, &a], &mut FeatureMap::default()).is_err());
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn what_is_no_number_is_not_hidden() {
                 planes[which][7 * 45 + 40] = wrong; // channel 7 of the last row
                 let maps = planes.map(|planes| FeatureMap::from_planes(&planes, shape));
                 let mut out = FeatureMap::default();
-                Attention::default().run(level, maps.each_ref(), &mut out).unwrap();
+                attention(level, maps.each_ref(), &mut out).unwrap();
                 let seen = out.to_planes().iter().any(|x| !x.is_finite());
                 assert!(seen, "{wrong} in input {which} at {}", level.name());
             }
