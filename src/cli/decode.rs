@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use vae::checkpoint::{Source, built_in};
 use vae::latents::{Latents, Provenance};
-use vae::model::Config;
+use vae::model::{self, Config};
 use vae::picture::read::MOST_PIXELS;
 use vae::picture::{Format, Picture};
 
@@ -137,7 +137,7 @@ fn check_size(latents: &Latents, config: &Config, session: &Session) -> Result<(
 /// The latents as the VAE sampled them. The file's own word goes first, then `--unscaled`, then the model's factor.
 fn unscale(latents: &Latents, config: &Config, unscaled: bool) -> Result<Tensor> {
     Ok(match latents.provenance.scaling {
-        Some(scaling) if scaling.scaled => latents.tensor.affine(1.0 / scaling.factor, scaling.shift)?,
+        Some(scaling) if scaling.scaled => model::unscale(&latents.tensor, scaling.factor, scaling.shift)?,
         Some(_) => latents.tensor.clone(),
         None if unscaled => latents.tensor.clone(),
         None => config.unscale(&latents.tensor)?,

@@ -180,6 +180,11 @@ impl Config {
 
     /// The reverse of [`Config::scale`]: `latents / scaling_factor + shift`.
     pub fn unscale(&self, latents: &Tensor) -> Result<Tensor> {
-        latents.affine(1.0 / self.scaling_factor, self.shift_factor.unwrap_or(0.0))
+        unscale(latents, self.scaling_factor, self.shift_factor.unwrap_or(0.0))
     }
+}
+
+/// `latents / scaling_factor + shift`, for latents whose file says by what they were scaled.
+pub fn unscale(latents: &Tensor, scaling_factor: f64, shift: f64) -> Result<Tensor> {
+    latents.affine(1.0 / scaling_factor, shift)
 }

@@ -27,7 +27,7 @@ pub mod observer;
 pub mod parameters;
 pub mod posterior;
 
-pub use autoencoder_kl::{AutoencoderKl, LatentDecoder, PictureEncoder};
+pub use autoencoder_kl::{AutoencoderKl, LatentDecoder, PictureEncoder, unscale};
 pub use config::{Config, ConfigError};
 pub use observer::Observer;
 pub use parameters::{Parameter, Parameters, Tensors};

@@ -50,6 +50,17 @@ impl Kind {
         }
     }
 
+    /// Whether it can read such a map, where its filters take `channels`.
+    pub(in crate::kernels) fn check(self, input: Shape, channels: usize) -> Result<(), ShapeError> {
+        let least = if self == Self::Down2 { 2 } else { 1 };
+        if input.channels != channels || input.height < least || input.width < least {
+            return Err(ShapeError(format!(
+                "{input} does not fit a {self:?} convolution from {channels} channels"
+            )));
+        }
+        Ok(())
+    }
+
     /// Weights per pair of input and output channel.
     pub fn taps(self) -> usize {
         if self == Self::Point { 1 } else { 9 }
@@ -164,12 +175,7 @@ impl<'a> Conv2d<'a> {
     fn check(&self, input: Shape) -> Result<Kind, ShapeError> {
         let Filters { kind, co, ci, .. } = *self.filters;
         let kind = kind.ok_or_else(|| ShapeError("filters that were never packed".to_owned()))?;
-        let least = if kind == Kind::Down2 { 2 } else { 1 };
-        if input.channels != ci || input.height < least || input.width < least {
-            return Err(ShapeError(format!(
-                "{input} does not fit a {kind:?} convolution from {ci} channels"
-            )));
-        }
+        kind.check(input, ci)?;
         if let Some(bias) = self.bias.filter(|bias| bias.len() != co) {
             return Err(ShapeError(format!("a bias of {} for {co} channels", bias.len())));
         }

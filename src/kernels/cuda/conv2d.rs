@@ -64,12 +64,7 @@ impl Filters {
     /// The shape that comes out.
     fn check(&self, x: Shape, y: Shape, add: bool) -> Result<Shape, CudaError> {
         let Self { kind, c_in, c_out, .. } = *self;
-        let least = if kind == Kind::Down2 { 2 } else { 1 };
-        if x.channels != c_in || x.height < least || x.width < least {
-            return Err(CudaError::Shape(format!(
-                "{x} does not fit a {kind:?} convolution from {c_in} channels"
-            )));
-        }
+        kind.check(x, c_in).map_err(|e| CudaError::Shape(e.to_string()))?;
         let shape = kind.output(x, c_out);
         if add && (y != shape || kind == Kind::Up2) {
             return Err(CudaError::Shape(format!("{kind:?} to {shape} cannot be added to a map of {y}")));
