@@ -1,11 +1,11 @@
-//! The drawing surface: paths, inks and soft layers on top of `tiny-skia`.
+//! The drawing surface: paths, fills and blurred layers on top of `tiny-skia`.
 
 use tiny_skia::{
     Color, FillRule, FilterQuality, GradientStop, LineCap, LineJoin, LinearGradient, Mask, Paint, Path,
     Pixmap, PixmapPaint, Point, RadialGradient, Shader, SpreadMode, Stroke, Transform,
 };
 
-/// What a shape is filled with: one colour or a gradient.
+/// The fill of a shape: one colour or a gradient.
 pub type Ink = Shader<'static>;
 
 /// A point in picture units.
@@ -32,7 +32,7 @@ impl Tint {
         Self { rgb: self.rgb, alpha }
     }
 
-    /// The colour a share `t` of the way towards `other`.
+    /// Interpolates between this colour (`t` = 0) and `other` (`t` = 1).
     pub fn mix(self, other: Tint, t: f32) -> Self {
         let lerp = |a: f32, b: f32| a + (b - a) * t;
         let rgb = [0, 1, 2].map(|i| lerp(self.rgb[i], other.rgb[i]));
@@ -73,7 +73,7 @@ pub fn radial(centre: Pt, radius: f32, list: &[(f32, Tint)]) -> Ink {
         .unwrap_or_else(|| last_tint(list))
 }
 
-/// The surface, `scale` pixels to a picture unit.
+/// The surface, with `scale` pixels per picture unit.
 pub struct Canvas {
     pixmap: Pixmap,
     mask: Option<Mask>,
@@ -107,7 +107,7 @@ impl Canvas {
         self.pixmap.stroke_path(path, &paint, &stroke, self.view, self.mask.as_ref());
     }
 
-    /// Draws only inside `path`, and inside every shape already clipped to.
+    /// Draws inside the intersection of `path` and the current clip.
     pub fn inside(&mut self, path: &Path, draw: impl FnOnce(&mut Self)) {
         let before = self.mask.clone();
         match &mut self.mask {
@@ -123,7 +123,7 @@ impl Canvas {
         self.mask = before;
     }
 
-    /// Draws in a frame of its own: moved, turned (degrees) and scaled.
+    /// Draws in a local frame: moved to `at`, rotated by `turn` degrees and scaled by `size`.
     pub fn placed(&mut self, at: Pt, turn: f32, size: f32, draw: impl FnOnce(&mut Self)) {
         let before = self.view;
         let frame = Transform::from_scale(size, size)
@@ -135,7 +135,7 @@ impl Canvas {
         self.view = before;
     }
 
-    /// Draws on a layer that is blurred by `radius` before it is laid down.
+    /// Draws on a separate layer, blurs it by `radius` and composites it.
     pub fn soft(&mut self, radius: f32, draw: impl FnOnce(&mut Self)) {
         let (width, height) = (self.pixmap.width(), self.pixmap.height());
         let Some(layer) = Pixmap::new(width, height) else {
@@ -151,7 +151,7 @@ impl Canvas {
         self.pixmap.draw_pixmap(0, 0, layer.as_ref(), &paint, still, self.mask.as_ref());
     }
 
-    /// Draws another picture, `size` units wide, with its corner at the origin.
+    /// Draws another picture, `size` units wide, with its upper left corner at the origin.
     pub fn picture(&mut self, other: &Pixmap, size: f32) {
         let ratio = size / other.width() as f32;
         let view = Transform::from_scale(ratio, ratio).post_concat(self.view);
@@ -160,7 +160,7 @@ impl Canvas {
     }
 }
 
-/// Three box blurs each way, close to a Gaussian.
+/// Approximates a Gaussian blur by three box blurs along each axis.
 fn blur(pixmap: &mut Pixmap, radius: usize) {
     let (width, height) = (pixmap.width() as usize, pixmap.height() as usize);
     let data = pixmap.data_mut();
@@ -177,7 +177,7 @@ fn blur(pixmap: &mut Pixmap, radius: usize) {
     }
 }
 
-/// One box blur along `count` bytes that lie `step` apart.
+/// Box-blurs one line of `count` bytes with the stride `step`.
 fn blur_line(data: &mut [u8], line: &mut Vec<u8>, start: usize, run: (usize, usize, usize)) {
     let (step, count, radius) = run;
     line.clear();

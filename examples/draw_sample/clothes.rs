@@ -1,4 +1,4 @@
-//! What the fox wears: a knitted scarf and a beret.
+//! The fox's clothes: a knitted scarf and a beret.
 
 use crate::canvas::{Canvas, Pt, Tint, linear, radial};
 use crate::fur::Fur;
@@ -71,7 +71,7 @@ fn knot(canvas: &mut Canvas) {
     });
 }
 
-/// One V of the knitting.
+/// One V-shaped stitch.
 fn stitch(canvas: &mut Canvas, at: Pt, tint: Tint) {
     let (x, y) = at;
     canvas.fill(&blade((x, y + 5.0), (x - 2.8, y - 3.0), 3.4, 0.4), tint);

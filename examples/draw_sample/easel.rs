@@ -6,14 +6,14 @@ use crate::palette::*;
 use crate::shapes::{Dice, blade, blob, circle, curve, ellipse, leaf, polygon, rect, round_rect};
 use tiny_skia::Pixmap;
 
-/// The painted area in the easel's frame, and the side of one of its blocks.
+/// Size of the painted area in the easel's frame, and the side of one block.
 const SHEET: Pt = (228.0, 156.0);
 const BLOCK: f32 = 12.0;
 
 /// Upper left corner of the painted area.
 const CORNER: Pt = (512.0, 158.0);
 
-/// The easel; `view` is the landscape as it is seen.
+/// The easel; `view` is the landscape that the fox paints.
 pub fn paint(canvas: &mut Canvas, view: &Pixmap) {
     legs(canvas);
     canvas.placed(CORNER, 2.5, 1.0, |c| {
@@ -24,7 +24,7 @@ pub fn paint(canvas: &mut Canvas, view: &Pixmap) {
     plaque(canvas);
 }
 
-/// A straight piece of wood with a lit left edge and grain.
+/// A straight wooden beam with grain and a lit left edge.
 fn beam(canvas: &mut Canvas, from: Pt, to: Pt, width: f32) {
     let half = width * 0.5;
     let (dx, dy) = (to.0 - from.0, to.1 - from.1);
@@ -60,7 +60,7 @@ fn legs(canvas: &mut Canvas) {
     beam(canvas, (560.0, 424.0), (718.0, 428.0), 8.0);
 }
 
-/// The picture on the easel: finished on the left, still blocks on the right.
+/// The picture on the easel: finished on the left, coarse blocks on the right.
 fn sheet(canvas: &mut Canvas, view: &Pixmap) {
     let (width, height) = SHEET;
     canvas.soft(5.0, |c| c.fill(&rect(-2.0, 2.0, width + 14.0, height + 12.0), NIGHT.at(0.45)));

@@ -4,7 +4,7 @@ use crate::canvas::{Canvas, Pt, linear, radial};
 use crate::palette::*;
 use crate::shapes::{blade, blob, circle, curve, ellipse};
 
-/// Draws a right-hand part on the right (`1.0`) or mirrored on the left (`-1.0`).
+/// Draws a part on the right (`1.0`), or mirrored on the left (`-1.0`).
 pub fn flip(points: &[Pt], side: f32) -> Vec<Pt> {
     points.iter().map(|&(x, y)| (x * side, y)).collect()
 }

@@ -4,7 +4,7 @@ use crate::canvas::{Canvas, Pt, Tint};
 use crate::shapes::{Dice, blade};
 use tiny_skia::Path;
 
-/// Hairs strewn over a box: their flow, tints, length and number.
+/// Hairs scattered over a box.
 pub struct Fur<'a> {
     pub area: (Pt, Pt),
     pub tints: &'a [Tint],
@@ -14,7 +14,7 @@ pub struct Fur<'a> {
 }
 
 impl Fur<'_> {
-    /// Draws the hairs inside `shape`, each along `flow` at its root.
+    /// Draws the hairs inside `shape`. Each follows the direction `flow` at its root.
     pub fn grow(&self, canvas: &mut Canvas, shape: &Path, flow: impl Fn(Pt) -> Pt) {
         let mut dice = Dice::new(self.seed);
         let ((left, top), (right, bottom)) = self.area;
@@ -34,7 +34,7 @@ impl Fur<'_> {
     }
 }
 
-/// A fringe of tufts along a line of points, each leaning along `lean`.
+/// A fringe of tufts along a line of points. Each points in the direction `lean` at its root.
 pub fn fluff(canvas: &mut Canvas, line: &[Pt], tint: Tint, lean: impl Fn(Pt) -> Pt) {
     let mut dice = Dice::new(66);
     for pair in line.windows(2) {

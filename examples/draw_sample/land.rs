@@ -6,10 +6,10 @@ use crate::shapes::{Dice, blade, ellipse, polygon, rect};
 use crate::sky::SUN_AT;
 use tiny_skia::Path;
 
-/// Where the far shore meets the water.
+/// The y coordinate where the far shore meets the water.
 const WATERLINE: f32 = 296.0;
 
-/// A ridge: its base height, its swing, its roughness and its seed.
+/// A ridge: base height, amplitude, wavelength and random seed.
 struct Ridge {
     base: f32,
     swing: f32,
@@ -35,7 +35,7 @@ impl Ridge {
     }
 }
 
-/// Three ranges that pale with distance.
+/// Three mountain ranges, paler with distance.
 pub fn mountains(canvas: &mut Canvas) {
     let ranges = [
         (Ridge { base: 256.0, swing: 44.0, wave: 92.0, seed: 8 }, PEAK_FAR),
@@ -78,7 +78,7 @@ fn is_peak(crest: &[Pt], i: usize) -> bool {
     around.iter().all(|p| p.1 >= crest[i].1)
 }
 
-/// The side of a summit that the sun does not reach.
+/// The shaded side of a summit.
 fn flank(crest: &[Pt], summit: usize, dice: &mut Dice) -> Path {
     let (x, y) = crest[summit];
     let away: isize = if x < SUN_AT.0 { -1 } else { 1 };
@@ -100,7 +100,7 @@ fn flank(crest: &[Pt], summit: usize, dice: &mut Dice) -> Path {
     polygon(&points)
 }
 
-/// The water with the sky in it and the sun's path across it.
+/// The water with the reflections of the sky and the sun.
 pub fn lake(canvas: &mut Canvas) {
     let stops =
         [(0.0, SKY_HORIZON.mix(SKY_APRICOT, 0.4)), (0.25, SKY_ROSE), (0.6, SKY_MIDDLE), (1.0, WATER_DEEP)];

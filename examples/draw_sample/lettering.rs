@@ -1,4 +1,4 @@
-//! A capital alphabet of strokes, drawn with a round pen.
+//! Capital letters made of strokes, drawn with a round pen.
 
 use crate::canvas::{Canvas, Pt, Tint};
 use tiny_skia::{Path, PathBuilder};
@@ -64,7 +64,7 @@ fn strokes(code: &str) -> Option<Path> {
     builder.finish()
 }
 
-/// How a line of text is set.
+/// The style of a line of text.
 #[derive(Clone, Copy)]
 pub struct Type {
     /// Height of a capital in picture units.

@@ -27,12 +27,12 @@ use tiny_skia::Pixmap;
 const WIDTH: u32 = 768;
 const HEIGHT: u32 = 512;
 
-/// Drawn pixels along each side of a picture pixel.
+/// Oversampling factor along each axis.
 const OVERSAMPLING: u32 = 2;
 
 fn main() -> Result<()> {
     let path = std::env::args_os().nth(1).context("usage: draw_sample <file.png>")?;
-    let mut canvas = Canvas::new(WIDTH, HEIGHT, OVERSAMPLING).context("no canvas")?;
+    let mut canvas = Canvas::new(WIDTH, HEIGHT, OVERSAMPLING).context("cannot create the canvas")?;
     paint_scene(&mut canvas);
     let pixels = reduce(canvas.pixmap());
     let file = BufWriter::new(File::create(&path)?);
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The whole scene, from the farthest thing to the nearest.
+/// Paints the scene from back to front.
 fn paint_scene(canvas: &mut Canvas) {
     sky::paint(canvas);
     land::mountains(canvas);
@@ -65,7 +65,7 @@ fn paint_scene(canvas: &mut Canvas) {
     sky::evening_light(canvas);
 }
 
-/// Averages the drawn pixels down to RGB picture pixels.
+/// Averages the oversampled pixels down to the RGB pixels of the picture.
 fn reduce(pixmap: &Pixmap) -> Vec<u8> {
     let (stride, side) = (pixmap.width() as usize * 4, OVERSAMPLING as usize);
     let data = pixmap.data();

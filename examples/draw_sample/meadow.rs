@@ -1,4 +1,4 @@
-//! The meadow, its flowers and the grass in front of everything.
+//! The meadow, its flowers and the grass in the foreground.
 
 use crate::canvas::{Canvas, Pt, Tint, linear, radial};
 use crate::palette::*;

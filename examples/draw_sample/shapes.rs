@@ -1,4 +1,4 @@
-//! Path builders and the small random number generator.
+//! Path builders and a small random number generator.
 
 use crate::canvas::Pt;
 use tiny_skia::{Path, PathBuilder, Rect};
@@ -11,7 +11,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// A number in `0.0..1.0`.
+    /// Returns a random number in `0.0..1.0`.
     pub fn unit(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -20,12 +20,12 @@ impl Dice {
         ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    /// A number between `low` and `high`.
+    /// Returns a random number between `low` and `high`.
     pub fn range(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.unit()
     }
 
-    /// One entry of a list.
+    /// Returns a random entry of a list.
     pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
         list[((self.unit() * list.len() as f32) as usize).min(list.len() - 1)]
     }
@@ -35,7 +35,7 @@ fn finish(builder: PathBuilder) -> Path {
     builder.finish().unwrap_or_else(|| rect(-1.0, -1.0, 0.1, 0.1))
 }
 
-/// A rectangle by corner and size.
+/// A rectangle with the given upper left corner and size.
 pub fn rect(x: f32, y: f32, width: f32, height: f32) -> Path {
     let area = Rect::from_xywh(x, y, width, height).or(Rect::from_xywh(0.0, 0.0, 0.1, 0.1));
     PathBuilder::from_rect(area.expect("a rectangle with a size"))
@@ -58,7 +58,7 @@ pub fn round_rect(x: f32, y: f32, width: f32, height: f32, radius: f32) -> Path 
     finish(b)
 }
 
-/// An ellipse by centre and half axes.
+/// An ellipse with the given centre and half axes.
 pub fn ellipse(centre: Pt, rx: f32, ry: f32) -> Path {
     let area = Rect::from_xywh(centre.0 - rx, centre.1 - ry, rx * 2.0, ry * 2.0);
     area.and_then(PathBuilder::from_oval).unwrap_or_else(|| rect(0.0, 0.0, 0.1, 0.1))
@@ -68,7 +68,7 @@ pub fn circle(centre: Pt, radius: f32) -> Path {
     ellipse(centre, radius, radius)
 }
 
-/// Straight lines from point to point, closed.
+/// A closed polygon.
 pub fn polygon(points: &[Pt]) -> Path {
     let mut b = PathBuilder::new();
     for (i, &(x, y)) in points.iter().enumerate() {
@@ -94,7 +94,7 @@ pub fn mirrored(half: &[Pt]) -> Path {
     blob(&half.iter().copied().chain(left).collect::<Vec<_>>())
 }
 
-/// Catmull-Rom through the points, as cubic Bézier pieces.
+/// A Catmull-Rom spline through the points, as cubic Bézier segments.
 fn smooth(points: &[Pt], closed: bool) -> Path {
     let count = points.len() as isize;
     let at = |i: isize| -> Pt {

@@ -1,10 +1,10 @@
-//! Sky, sun, clouds, the branch overhead and the light over everything.
+//! Sky, sun, clouds, the branch overhead and the evening light.
 
 use crate::canvas::{Canvas, Pt, linear, radial};
 use crate::palette::*;
 use crate::shapes::{Dice, blade, blob, circle, curve, ellipse, leaf, rect};
 
-/// Where the sun stands.
+/// Centre of the sun.
 pub const SUN_AT: Pt = (440.0, 226.0);
 
 /// Everything above the horizon.
@@ -42,7 +42,7 @@ fn sun(canvas: &mut Canvas) {
     canvas.fill(&circle((x, y), 27.0), SUN);
 }
 
-/// Long banks lit from below, by middle, half width and thickness.
+/// Long banks of clouds, lit from below; each is x and y of its centre, half width and thickness.
 fn clouds(canvas: &mut Canvas) {
     let banks = [
         (70.0, 66.0, 160.0, 26.0),
@@ -140,7 +140,7 @@ fn hanging_leaf(canvas: &mut Canvas, dice: &mut Dice, stem: Pt) {
     canvas.fill(&blade(stem, tip, 1.2, 0.0), LEAF_LIT.at(0.45));
 }
 
-/// The sun's haze over the scene and a quiet darkening of the corners.
+/// The sun's haze over the scene, and a slight darkening of the corners.
 pub fn evening_light(canvas: &mut Canvas) {
     let haze = [(0.0, SUN_GLOW.at(0.3)), (0.5, SUN_GLOW.at(0.09)), (1.0, SUN_GLOW.at(0.0))];
     canvas.fill(&circle(SUN_AT, 190.0), radial(SUN_AT, 190.0, &haze));

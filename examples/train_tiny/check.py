@@ -1,9 +1,9 @@
-"""Measures the tiny model on photographs that it never saw, and prints markdown tables.
+"""Measures the tiny model on photographs outside of its training data, and prints markdown tables.
 
     python check.py --model ../../assets/tiny
 
-The photographs come with scikit-image. Each is compared with a trivial coder: the
-picture shrunk eight times (Pillow's Lanczos) and enlarged again (bicubic).
+The photographs come with scikit-image. The baseline is a trivial codec, which shrinks the
+picture by a factor of eight (Pillow's Lanczos) and enlarges it again (bicubic).
 """
 
 import argparse
@@ -19,7 +19,7 @@ LEVELS = [0.1, 0.28, 0.46, 0.5, 0.64, 0.82, 1.0]
 
 
 def photograph(name):
-    """The picture with each side floored to a multiple of 32."""
+    """Returns the picture, resized to the next smaller multiples of 32."""
     picture = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
     width, height = picture.size
     return picture.resize((width - width % 32, height - height % 32), Image.LANCZOS)
@@ -49,7 +49,7 @@ def decode(vae, latents):
 
 
 def flops(vae, width=768, height=512):
-    """Multiplications and additions to encode and to decode one picture, in units of 1e9."""
+    """Returns the GFLOP to encode and to decode one picture."""
     from torch.utils.flop_counter import FlopCounterMode
 
     vae = AutoencoderKL.from_config(vae.config).to("meta")
@@ -66,7 +66,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="folder with config.json and the weights")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--save", metavar="PREFIX", help="write each picture beside its reconstruction")
+    parser.add_argument("--save", metavar="PREFIX", help="write each picture side by side with its reconstruction")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     vae = AutoencoderKL.from_pretrained(args.model, torch_dtype=torch.float32).eval()
@@ -93,7 +93,7 @@ def main():
 
     scale = vae.config.scaling_factor
     scaled = torch.cat([z.flatten() for z in latents.values()]) * scale
-    print(f"\nscaled latents of the photographs: mean {scaled.mean():.3f}, deviation {scaled.std():.3f}\n")
+    print(f"\nscaled latents of the photographs: mean {scaled.mean():.3f}, standard deviation {scaled.std():.3f}\n")
 
     print("| noise level | " + " | ".join(PHOTOGRAPHS) + " | average drop, dB |")
     print("|---|" + "---|" * (len(PHOTOGRAPHS) + 1))

@@ -1,9 +1,9 @@
-"""Writes the weights of the newest training state as a model folder, in f16.
+"""Exports the weights of the latest training state as a model folder in f16.
 
     python export.py --work /tmp/tiny_vae --out ../../assets/tiny
 
-It may run while training goes on. The scaling factor is measured here: one over the
-deviation of the sampled latents over the held-out drawn pictures.
+It may run during training. The scaling factor is 1 over the standard deviation of the
+sampled latents of the held-out drawn pictures.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from train import as_batch, build, held_out_psnr
 
 @torch.no_grad()
 def latent_spread(vae, pictures, seed):
-    """The deviation of sampled latents over pictures, and the mean posterior deviation."""
+    """Returns the standard deviation of sampled latents, and the mean posterior standard deviation."""
     generator = torch.Generator().manual_seed(seed)
     samples, deviations = [], []
     for x in as_batch(pictures).split(1):
@@ -53,7 +53,7 @@ def main():
     parser.add_argument("--work", required=True, help="the folder given to train.py")
     parser.add_argument("--out", required=True, help="folder for config.json and the weights")
     parser.add_argument("--weights", choices=("average", "model"), default="average",
-                        help="the running average, or the newest weights themselves")
+                        help="the running average or the latest weights")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
@@ -64,7 +64,7 @@ def main():
     vae.load_state_dict(state[args.weights])
     spread, deviation = latent_spread(vae, pictures, args.seed)
     print(f"{args.weights} at step {state['steps']}, {state['spent'] / 60:.1f} min, {state['cpu'] / 60:.1f} CPU minutes")
-    print(f"deviation of sampled latents {spread:.4f}, mean posterior deviation {deviation:.4f}")
+    print(f"standard deviation of sampled latents {spread:.4f}, mean posterior standard deviation {deviation:.4f}")
     write(vae, args.out, spread)
     before = held_out_psnr(vae, pictures)
     rounded = AutoencoderKL.from_pretrained(args.out, torch_dtype=torch.float32)

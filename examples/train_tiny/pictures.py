@@ -1,7 +1,7 @@
 """Draws the training pictures: dead leaves, 1/f fields, gradients, stripes, shapes, text.
 
-Everything comes from a seeded random generator; no photograph is involved.
-Run directly to look at a sheet of examples:
+Everything comes from a seeded random generator; no photographs are used.
+Run it directly to write a sheet of examples:
 
     python pictures.py --out sheet.png
 """
@@ -14,22 +14,22 @@ import string
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-CANVAS = 512  # pictures are drawn at this side and halved, which smooths the edges
-FIELD = 640  # side of the grey texture fields that leaves are cut from
+CANVAS = 512  # side at which pictures are drawn, before they are halved to smooth the edges
+FIELD = 640  # side of the grey texture fields
 
 
 # --- colours ---------------------------------------------------------------
 
 
 def hsv_to_rgb(hue, sat, val):
-    """Arrays of hue, saturation and value in 0..1 to an (n, 3) array in 0..255."""
+    """Converts arrays of hue, saturation and value in 0..1 to an (n, 3) array in 0..255."""
     k = (np.stack([hue * 6 + 5, hue * 6 + 3, hue * 6 + 1], -1)) % 6
     ramp = np.clip(np.minimum(k, 4 - k), 0, 1)
     return 255 * val[..., None] * (1 - sat[..., None] * ramp)
 
 
 def palette(rng, count):
-    """Some colours for one picture: natural-looking, a blend of a few, or uniformly random."""
+    """Returns `count` colours for one picture: a few hues, blends of a few colours, or uniformly random."""
     kind = rng.random()
     if kind < 0.25:
         return rng.uniform(0, 255, (count, 3))
@@ -50,7 +50,7 @@ def palette(rng, count):
 
 
 def tone(rng, picture):
-    """A random colour cast, contrast, brightness, gamma and saturation for the whole picture."""
+    """Randomly changes the gamma, saturation, contrast, brightness and colour cast of a picture."""
     x = picture.astype(np.float32) / 255
     if rng.random() < 0.5:
         x = np.clip(x, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.35)))
@@ -68,7 +68,7 @@ def tone(rng, picture):
 
 
 def noise_field(rng, side, slope, stretch=1.0, angle=0.0):
-    """A field with a 1/f**slope amplitude spectrum, perhaps stretched; mean 0, deviation 1."""
+    """A field with a 1/f**slope amplitude spectrum, optionally anisotropic; mean 0, standard deviation 1."""
     fy = np.fft.fftfreq(side)[:, None]
     fx = np.fft.rfftfreq(side)[None, :]
     u = fx * np.cos(angle) + fy * np.sin(angle)
@@ -82,7 +82,7 @@ def noise_field(rng, side, slope, stretch=1.0, angle=0.0):
 
 
 def ramp_field(rng, side):
-    """A straight or round gradient; mean 0, deviation 1."""
+    """A linear or radial gradient; mean 0, standard deviation 1."""
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side - 0.5
     if rng.random() < 0.6:
         angle = rng.uniform(0, 2 * np.pi)
@@ -93,7 +93,7 @@ def ramp_field(rng, side):
 
 
 def stripe_field(rng, side):
-    """Stripes, or a grid of them, with hard or soft edges and slightly bent; about -1..1."""
+    """Slightly bent stripes or a grid, with hard or soft edges; values in about -1..1."""
     y, x = np.mgrid[0:side, 0:side].astype(np.float32)
     angle = rng.uniform(0, np.pi)
     period = np.exp(rng.uniform(np.log(6), np.log(120)))
@@ -106,7 +106,7 @@ def stripe_field(rng, side):
 
 
 def fields(rng, count=48):
-    """A bank of grey images (mode L, 128 in the middle) to cut textures from."""
+    """A list of grey images (mode L, centred at 128) to cut textures from."""
     bank = []
     for i in range(count):
         kind = i % 6
@@ -131,7 +131,7 @@ def tint(grey, dark, light):
 
 
 def cut(rng, bank, width, height):
-    """A random piece of a random field, sometimes enlarged from a smaller piece."""
+    """Returns a random crop of a random field, sometimes enlarged from a smaller crop."""
     field = bank[rng.integers(len(bank))]
     zoom = rng.choice([1, 1, 2, 3])
     w, h = max(2, width // zoom), max(2, height // zoom)
@@ -144,7 +144,7 @@ def cut(rng, bank, width, height):
 
 
 def outline(rng, kind, radius):
-    """The corners of one shape around the origin, as an (n, 2) array."""
+    """Returns the vertices of one shape around the origin, as an (n, 2) array."""
     turn = rng.uniform(0, 2 * np.pi)
     if kind == "blob":
         t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
@@ -161,7 +161,7 @@ def outline(rng, kind, radius):
         if rng.random() < 0.5:
             turn = rng.normal(0, 0.05)
     elif kind == "strip":
-        # A long bent band of changing width, such as a twig or a cable.
+        # A long bent band of varying width, such as a twig or a cable.
         t = np.linspace(-1, 1, 16)
         bend = rng.normal(0, 0.4) * t**2 + rng.normal(0, 0.3) * t**3
         width = rng.uniform(0.02, 0.1) * (1 + rng.uniform(-0.8, 0.8) * t)
@@ -195,7 +195,7 @@ def put_leaf(rng, picture, draw, bank, colour, radius, contrast):
 
 
 def dead_leaves(rng, bank, picture=None):
-    """Leaves of many sizes dropped over each other; the back ones may be out of focus."""
+    """Draws overlapping leaves of many sizes; the ones at the back may be out of focus."""
     least = np.exp(rng.uniform(np.log(5), np.log(50)))
     most = rng.uniform(90, 260)
     slope = rng.uniform(2.3, 3.2)
@@ -220,7 +220,7 @@ def dead_leaves(rng, bank, picture=None):
 
 
 def cloud(rng, bank):
-    """A whole picture from one field coloured through a palette, or from mixed fields."""
+    """Draws a picture of one coloured field, or of several colours mixed by random masks."""
     size = (CANVAS, CANVAS)
     colours = palette(rng, rng.integers(2, 6))
     picture = tint(cut(rng, bank, *size), colours[0], colours[1])
@@ -234,7 +234,7 @@ def cloud(rng, bank):
 
 
 def stripes(rng, bank):
-    """Two coloured clouds in stripes."""
+    """Draws stripes of two clouds."""
     field = stripe_field(rng, CANVAS)
     mask = Image.fromarray(np.clip(128 + 127 * field, 0, 255).astype(np.uint8))
     picture = cloud(rng, bank)
@@ -243,7 +243,7 @@ def stripes(rng, bank):
 
 
 def put_text(rng, picture, fonts):
-    """Random letters in random sizes, turned a little."""
+    """Draws random letters in random sizes, some slightly rotated."""
     letters = np.array(list(string.ascii_letters + string.digits + ".,:;!?-()&%" + " " * 10))
     for _ in range(rng.integers(1, 10)):
         size = int(np.exp(rng.uniform(np.log(16), np.log(120))))
@@ -263,13 +263,13 @@ def put_text(rng, picture, fonts):
 
 
 def find_fonts():
-    """TrueType files that the system offers; without any, Pillow's own font serves."""
+    """Returns the TrueType fonts of the system. If there are none, Pillow's default font is used."""
     found = sorted(glob.glob("/usr/share/fonts/**/*.ttf", recursive=True))
     return [f for f in found if "Math" not in os.path.basename(f)]
 
 
 class Painter:
-    """Draws pictures of CANVAS / 2 pixels a side; the same seed gives the same pictures."""
+    """Draws pictures of CANVAS / 2 pixels a side; equal seeds give equal pictures."""
 
     def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
@@ -295,7 +295,7 @@ class Painter:
         picture = picture.resize((side, side), Image.BOX)
         x = np.asarray(picture, np.float32)
         if rng.random() < 0.5:
-            # Light and shade over everything.
+            # Uneven lighting.
             shade = np.asarray(cut(rng, bank[5::6], side, side), np.float32) / 128 - 1
             x = x * np.exp(shade * rng.uniform(0.1, 1.2))[..., None]
         x = tone(rng, x)

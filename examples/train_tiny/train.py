@@ -2,9 +2,9 @@
 
     python train.py --work /tmp/tiny_vae --minutes 82
 
-Starts, or goes on where an interrupted run stopped; `--work` holds the drawn pictures,
-the state and the log. The learning rate falls with the time spent, not with the steps,
-so a slow or shared machine still ends with a settled model. export.py writes the model.
+Starts a run or resumes an interrupted one; `--work` holds the drawn pictures, the state
+and the log. The learning rate falls with the elapsed time instead of the steps, so the
+model converges even on a slow or shared machine. export.py writes the model.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pictures import Painter
 
 CHANNELS = (16, 24, 48, 96)
 GROUPS = 8
-HELD_OUT = 16  # pictures kept for measuring, drawn from their own seed
+HELD_OUT = 16  # pictures for validation, with their own seed
 
 
 # --- pictures --------------------------------------------------------------
@@ -40,7 +40,7 @@ def draw_part(job):
 
 
 def drawn(path, seed, count):
-    """The array of pictures in `path`, drawn first if it is not there yet."""
+    """Loads the array of pictures from `path`, and draws it first if the file is missing."""
     if not os.path.exists(path):
         part = 50
         jobs = [(seed * 100_000 + i, min(part, count - i)) for i in range(0, count, part)]
@@ -52,11 +52,11 @@ def drawn(path, seed, count):
 
 
 def crops(rng, pictures, count, side):
-    """Random crops, flipped, turned, recoloured and some enlarged, as floats in -1..1."""
+    """Returns random crops in -1..1: flipped, rotated, recoloured, and some enlarged."""
     out = np.empty((count, side, side, 3), np.uint8)
     height = pictures.shape[1]
     for i in range(count):
-        # One crop in four is enlarged, so that soft edges and wide shading occur too.
+        # One crop in four is enlarged, to include soft edges and slow gradients.
         zoom = 2 if rng.random() < 0.25 else 1
         small = side // zoom
         y, x = rng.integers(height - small + 1, size=2)
@@ -66,8 +66,8 @@ def crops(rng, pictures, count, side):
         crop = np.rot90(crop, rng.integers(4))
         out[i] = crop[:, ::-1] if rng.random() < 0.5 else crop
     batch = torch.from_numpy(out).permute(0, 3, 1, 2).float() / 127.5 - 1
-    # New colours for every other crop: channels swapped and mixed, made greyer or more
-    # colourful, cast towards some colour, perhaps inverted.
+    # Recolours half of the crops: permutes and mixes channels, changes the saturation, adds a
+    # colour cast, and inverts some.
     for i in np.flatnonzero(rng.random(count) < 0.5):
         mix = np.eye(3)[rng.permutation(3)] + rng.normal(0, 0.1, (3, 3))
         mix = mix / np.abs(mix).sum(1, keepdims=True) * rng.choice([-1, 1])
@@ -98,7 +98,7 @@ def build():
 
 
 class Step(torch.nn.Module):
-    """Encodes, samples the posterior, decodes and compares."""
+    """Encodes a batch, samples the posterior, decodes it and returns the loss terms."""
 
     def __init__(self, vae):
         super().__init__()
@@ -113,17 +113,17 @@ class Step(torch.nn.Module):
         y = self.vae.decoder(self.vae.post_quant_conv(z))
         fault = y - x
         each = (fault**2).mean((1, 2, 3))
-        # PSNR is a mean of logarithms over pictures, so a plain crop's error counts for more than a busy one's.
+        # The mean PSNR averages logarithms, so an error in a smooth crop counts more than one in a detailed crop.
         mse, log_mse = each.mean(), 0.012 * ((each + 0.004) / 0.012).log().mean()
-        # L1 over the picture and its halvings: large shapes count, not edges alone.
+        # L1 at the full size and three halvings, so that large shapes count as well as edges.
         l1 = fault.abs().mean()
         for _ in range(3):
             fault = F.avg_pool2d(fault, 2)
             l1 = l1 + fault.abs().mean()
-        # The square of what is left at an eighth of the size: the colour of each region.
+        # Squared error at 1/8 of the size: the mean colour of each region.
         coarse = (fault**2).mean()
         # A guide for the early phase: three latents follow the brightness and the two colour
-        # differences of their region, so that colours are carried from the start.
+        # differences of their region, so that all colours are encoded from the start.
         red, green, blue = F.avg_pool2d(x, 8).unbind(1)
         region = torch.stack([(red + green + blue) / 1.5, 2 * (red - blue), 2 * green - red - blue], 1)
         guide = (mean[:, :3] - region).pow(2).mean()
@@ -131,7 +131,7 @@ class Step(torch.nn.Module):
 
 
 def orthogonal(g):
-    """The nearest orthogonal matrix to `g`, roughly, by five Newton-Schulz steps."""
+    """Approximates the nearest orthogonal matrix to `g` by five Newton-Schulz steps."""
     tall = g.shape[0] > g.shape[1]
     x = g.T if tall else g
     x = x / (x.norm() + 1e-7)
@@ -142,7 +142,7 @@ def orthogonal(g):
 
 
 class Optimizer:
-    """Orthogonalised momentum for the inner weights, Adam for the outer ones and vectors."""
+    """Orthogonalised momentum (as in Muon) for inner weights; Adam for outer weights and vectors."""
 
     def __init__(self, model):
         outer = ("conv_in", "conv_out", "quant_conv")
@@ -172,7 +172,7 @@ class Optimizer:
             m.copy_(saved)
 
 
-# --- measuring -------------------------------------------------------------
+# --- evaluation ------------------------------------------------------------
 
 
 def as_batch(pictures):
@@ -181,7 +181,7 @@ def as_batch(pictures):
 
 @torch.no_grad()
 def held_out_psnr(vae, pictures):
-    """Mean PSNR of whole pictures through the posterior mean."""
+    """Returns the mean PSNR of whole pictures, decoded from the posterior mean."""
     total = 0.0
     for x in as_batch(pictures).split(1):
         y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
@@ -189,24 +189,24 @@ def held_out_psnr(vae, pictures):
     return total / len(pictures)
 
 
-# --- the run ---------------------------------------------------------------
+# --- training --------------------------------------------------------------
 
 
 def schedule(part):
-    """Learning-rate share, weights of the multi-scale and guide terms, side and count of the crops.
+    """Returns the learning rate factor, the weights of the multi-scale and guide terms, and the crops' side and count.
 
-    `part` runs from 0 to 1 over the whole run.
+    `part` is the progress of the run, from 0 to 1.
     """
     rate = min(1.0, (1 - part) / 0.6)
     scales = 0.3 * min(1.0, max(0.05, (1 - part) / 0.4))
     guide = 0.5 * min(1.0, max(0.0, (0.8 - part) / 0.4))
-    # Larger crops at the end: the norms' statistics and the attention are then those of larger pictures.
+    # Larger crops at the end adapt the group norms and the attention to the statistics of larger pictures.
     side, count = (64, 8) if part < 0.35 else (96, 4) if part < 0.65 else (128, 4) if part < 0.88 else (256, 2)
     return rate, scales, guide, side, count
 
 
 def train(worker, args):
-    """One of `args.workers` processes; each takes its share of every batch."""
+    """Runs one of `args.workers` processes; each computes a share of every batch."""
     torch.set_num_threads(1)
     store = "file://" + os.path.join(args.work, "meeting")
     dist.init_process_group("gloo", init_method=store, rank=worker, world_size=args.workers)
@@ -242,7 +242,7 @@ def train(worker, args):
         steps = state["steps"]
         if source == state_path:
             spent, cpu = state["spent"], state["cpu"]
-        log(f"going on from step {steps}" + ("" if source == state_path else " of an earlier run"))
+        log(f"resuming at step {steps}" + ("" if source == state_path else " of an earlier run"))
     rng = np.random.default_rng([args.seed, worker, steps])
     torch.manual_seed(args.seed + 1_000_003 * worker + steps)
     step = Step(vae)
@@ -257,7 +257,7 @@ def train(worker, args):
         os.replace(state_path + ".part", state_path)
 
     while True:
-        # The first worker's clock decides for all.
+        # All workers follow the clock of the first one.
         clock = torch.tensor([(time.time() - began) / (60 * args.minutes)])
         dist.broadcast(clock, 0)
         part = clock.item()
@@ -307,15 +307,15 @@ def train(worker, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", required=True, help="folder for pictures, state and log")
-    parser.add_argument("--minutes", type=float, default=82, help="wall-clock length of the whole run")
+    parser.add_argument("--work", required=True, help="folder for the pictures, the state and the log")
+    parser.add_argument("--minutes", type=float, default=82, help="duration of the whole run in wall-clock time")
     parser.add_argument("--pictures", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of Adam")
     parser.add_argument("--rate-inner", type=float, default=0.012, help="learning rate of the orthogonalised part")
     parser.add_argument("--kl", type=float, default=1e-4, help="weight of the KL term")
-    parser.add_argument("--start", metavar="STATE", help="begin with the state.pt of an earlier run, at its step")
-    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--start", metavar="STATE", help="start from the state.pt of an earlier run, at its step")
+    parser.add_argument("--workers", type=int, default=2, help="processes, with one thread each")
     args = parser.parse_args()
 
     args.work = os.path.abspath(args.work)
