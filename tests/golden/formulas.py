@@ -1,8 +1,8 @@
-"""Formulas that the golden data rests on, each small enough to be written again in Rust.
+"""Formulas behind the golden data, each small enough to be reimplemented in Rust.
 
-* `formula_weights`: every checkpoint tensor from its name and shape alone.
-* `picture`: an 8-bit test picture as the tensor the encoder takes.
-* `Mt19937` and `TorchCpuGenerator`: what `torch.Generator("cpu")` draws.
+* `formula_weights`: computes a checkpoint tensor from its name and shape alone.
+* `picture`: an 8-bit test picture as an input tensor of the encoder.
+* `Mt19937` and `TorchCpuGenerator`: the random numbers of `torch.Generator("cpu")`.
 """
 
 import math
@@ -56,9 +56,9 @@ def formula_weights(name, shape):
 
 
 def picture(height, width, n):
-    """`n` RGB pictures [n, 3, height, width] in [-1, 1]: waves, a disc's hard edge and fine grain.
+    """`n` RGB pictures [n, 3, height, width] in [-1, 1]: waves, a hard-edged disc and fine grain.
 
-    Each value is 2*(a/255) - 1 in float32 with a an 8-bit level, as a picture file gives it.
+    Each value is 2*(a/255) - 1 in float32, where a is an 8-bit level, as if read from a picture file.
     """
     b, c, y, x = np.meshgrid(
         np.arange(n), np.arange(3), np.arange(height), np.arange(width), indexing="ij"
@@ -74,7 +74,7 @@ def picture(height, width, n):
 
 
 class Mt19937:
-    """The Mersenne Twister, 32-bit outputs, seeded by init_genrand with the seed's low 32 bits."""
+    """The Mersenne Twister, 32-bit outputs, seeded by init_genrand with the low 32 bits of the seed."""
 
     N, M = 624, 397
 
@@ -104,7 +104,7 @@ class Mt19937:
 
 
 class TorchCpuGenerator:
-    """float32 `torch.rand` and `torch.randn` of a CPU generator, contiguous tensors."""
+    """float32 `torch.rand` and `torch.randn` of a CPU generator, for contiguous tensors."""
 
     def __init__(self, seed):
         self.engine = Mt19937(seed)
@@ -125,7 +125,7 @@ class TorchCpuGenerator:
         return self.randn_short(count) if count < 16 else self.randn_filled(count)
 
     def randn_short(self, count):
-        """Fewer than 16 values: one by one in double precision, the cache kept between calls."""
+        """Fewer than 16 values: one by one in double precision; the cache persists between calls."""
         out = []
         for _ in range(count):
             if self.cached is not None:
@@ -141,9 +141,9 @@ class TorchCpuGenerator:
         return np.array(out, dtype=np.float32)
 
     def randn_filled(self, count):
-        """16 values or more: uniforms first, then runs of 16; the cache is neither read nor set.
+        """16 values or more: all uniforms first, then groups of 16; the cache is not used.
 
-        A count that is no multiple of 16 draws 16 new uniforms for its last 16 values.
+        If the count is not a multiple of 16, the last 16 values use 16 new uniforms.
         """
         data = self.rand(count)
         whole = count - count % 16
@@ -154,10 +154,10 @@ class TorchCpuGenerator:
 
 
 def box_muller_16(uniforms):
-    """Each run of 16 uniforms: value j pairs with j + 8, cosines to the first half, sines to the second.
+    """In each group of 16 uniforms, pairs value j with j + 8: cosines to the first half, sines to the second.
 
-    Float32 throughout. With `log_f32` and `sincos_f32` this is torch's AVX2 code bit by bit; torch on
-    a processor without AVX2 takes the C library's functions, up to 2e-6 away.
+    All in float32. With `log_f32` and `sincos_f32` this equals torch's AVX2 code bit for bit. On a processor
+    without AVX2, torch uses the C library's functions, which differ by up to 2e-6.
     """
     u = uniforms.reshape(-1, 2, 8)
     radius = np.sqrt(F32(-2.0) * log_f32(F32(1.0) - u[:, 0]))
@@ -169,7 +169,7 @@ F32 = np.float32
 
 
 def fma(a, b, c):
-    """a*b + c for float32, rounded once (but for rare ties of the double-precision sum)."""
+    """a*b + c in float32, rounded once (except for rare ties of the double-precision sum)."""
     return (np.float64(a) * np.float64(b) + np.float64(c)).astype(F32)
 
 
@@ -178,7 +178,7 @@ LOG_P = [7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1
 
 
 def log_f32(x):
-    """Cephes logf of normal positive numbers, fused where the compiled vector code is."""
+    """Cephes logf of normal positive numbers, with the fused operations of torch's vector code."""
     bits = x.view(np.int32)
     e = ((bits >> 23) - 126).astype(F32)
     x = ((bits & 0x007FFFFF) | 0x3F000000).view(F32)  # the mantissa, in [0.5, 1)
@@ -195,7 +195,7 @@ def log_f32(x):
 
 
 def sincos_f32(x):
-    """Cephes sinf and cosf of numbers in [0, 2 pi], fused where the compiled vector code is."""
+    """Cephes sinf and cosf of numbers in [0, 2 pi], with the fused operations of torch's vector code."""
     j = ((x * F32(1.27323954473516)).astype(np.int32) + 1) & ~1  # the octant, rounded up to even
     y = j.astype(F32)
     for part in [-0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8]:

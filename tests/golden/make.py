@@ -1,21 +1,21 @@
-"""Makes the golden test data beside this file:  python tests/golden/make.py
+"""Writes the golden test data into the folder of this file:  python tests/golden/make.py
 
-Made with exactly these packages, which are checked and printed at the start:
+Requires exactly these packages (checks and prints their versions):
     torch 2.15.0, diffusers 0.42.1, numpy 2.4.6, pillow 13.0.0, safetensors 0.8.0, scikit-image 0.26.0
 
-sd2.safetensors             the Stable Diffusion 2 autoencoder on a 96 x 64 picture
-small.safetensors           a small autoencoder, a batch of 3 pictures of odd sizes
+sd2.safetensors             the Stable Diffusion 2 autoencoder, a 96 x 64 picture
+small.safetensors           a small autoencoder, a batch of 3 pictures with odd sides
 tiny.safetensors            the trained model of assets/tiny
-trace.safetensors           shape, mean, std, min and max of what every block of it makes; its modules
+trace.safetensors           shape, mean, std, min and max of the output of each of its blocks; its modules
 small_no_quant.safetensors  no 1x1 convolutions, no attention, 16 latent channels, a latent shift
 resize.safetensors          Pillow's Lanczos resize of 8-bit pictures
-random.safetensors          torch's CPU random numbers
+random.safetensors          random numbers of torch on the CPU
 metrics.safetensors         PSNR, SSIM and differences of pairs of 8-bit pictures
 
-All autoencoders but tiny hold no trained weights: formulas.py makes every tensor from its name and shape.
+Only tiny has trained weights. The others' tensors are computed from names and shapes by formulas.py.
 
     python tests/golden/make.py --checkpoint DIR
-writes the Stable Diffusion 2 autoencoder with weights from the formula into DIR, to measure speed with.
+writes the Stable Diffusion 2 autoencoder with formula weights into DIR, for benchmarks.
 """
 
 import sys
@@ -92,7 +92,7 @@ def check_versions():
 
 
 def sort_metadata(path):
-    """Puts the metadata in order of its keys: the writer's order differs from run to run."""
+    """Sorts the metadata by key, because save_file's order differs between runs."""
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8:8 + length])
@@ -124,7 +124,7 @@ def save(name, tensors, **metadata):
 
 
 def autoencoder(config):
-    """The diffusers model of `config` with formula weights under its checkpoint names."""
+    """Returns the diffusers model of `config` with formula weights."""
     model = AutoencoderKL.from_config(config).eval()
     names = model.state_dict()
     if config.get("mid_block_add_attention", True):
@@ -135,7 +135,7 @@ def autoencoder(config):
 
 
 def encode_and_decode(name, config, x, model=None):
-    """Writes every stage of encoding and decoding `x`; gives the latents as torch lays them out."""
+    """Writes every stage of encoding and decoding `x`; returns the latents in torch's memory layout."""
     model = model or autoencoder(config)
     scale, shift = config["scaling_factor"], config.get("shift_factor")
 
@@ -157,7 +157,7 @@ def encode_and_decode(name, config, x, model=None):
     assert torch.equal(dec, model.decoder(z))
     out |= {"noise": noise, "sample": sample, "latents": latents, "z": z, "dec": dec}
 
-    # The 8-bit picture: clamp(dec/2 + 0.5) * 255, halves rounded to the even level.
+    # The 8-bit picture: clamp(dec/2 + 0.5) * 255, with ties rounded to even.
     pil = VaeImageProcessor().postprocess(dec, output_type="pil")
     pictures = np.stack([np.asarray(p) for p in pil])
     by_hand = (dec / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
@@ -181,7 +181,7 @@ def encode_and_decode(name, config, x, model=None):
     return latents
 
 
-GLYPHS = {  # 3 x 5 pixels, a row in three bits
+GLYPHS = {  # 3 x 5 pixels, one digit per row, one bit per pixel
     "0": "75557", "1": "26227", "2": "71747", "3": "71717", "4": "55711",
     "5": "74717", "6": "74757", "7": "71122", "8": "75757", "9": "75717",
 }
@@ -224,7 +224,7 @@ def make_resize():
 
 
 def make_random(latents):
-    """Draws of torch's CPU generator, each compared with the formula of TorchCpuGenerator."""
+    """Writes random numbers of torch's CPU generator, and compares them with TorchCpuGenerator."""
     tensors, worst = {}, {"rand": 0.0, "randn, 16 or more": 0.0, "randn, below 16": 0.0}
 
     def draw(key, kind, count, generator, formula):
@@ -244,7 +244,7 @@ def make_random(latents):
         for count in [5, 12]:
             draw(f"randn_{seed}_{count}", "randn", count, *both(seed))
 
-    # One generator all the way. f starts with the normal that d's three pairs left over, after e.
+    # One generator for the whole sequence. f starts with the normal that d cached; e does not use the cache.
     pair = both(SEED)
     for letter, kind, count in [("a", "randn", 100), ("b", "randn", 64), ("c", "rand", 50),
                                 ("d", "randn", 5), ("e", "randn", 16), ("f", "randn", 6)]:
@@ -255,9 +255,9 @@ def make_random(latents):
     assert np.array_equal(tensors[f"randn_{long_seed}_1000"],
                           torch.randn(1000, generator=both(low)[0]).numpy())
 
-    # latents + (rand_like(latents) - 0.5) * mean(abs(latents)) * level. A batch of several pictures
-    # leaves the encoder channels-last in memory, and rand_like fills memory in order: the uniforms
-    # run over n, h, w, c there. A single picture, or a contiguous tensor, runs over n, c, h, w.
+    # latents + (rand_like(latents) - 0.5) * mean(abs(latents)) * level. rand_like fills memory in
+    # order, and the encoder's output for a batch of several pictures is channels-last in memory: its
+    # uniforms run over n, h, w, c. Those of a single picture or a contiguous tensor run over n, c, h, w.
     def noisy(latents):
         torch.manual_seed(SEED)
         return latents + (torch.rand_like(latents) - 0.5) * latents.abs().mean() * 0.5
@@ -317,7 +317,7 @@ def make_tiny():
 
 
 def make_trace(model, scale):
-    """What forward hooks see of the model on the way of a picture's mean there and back, in order."""
+    """Writes statistics of each stage of encoding a picture to the posterior mean and decoding it, in order."""
     seen, hooks = {}, []
 
     def see(name, tensor):
