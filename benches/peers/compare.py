@@ -1,4 +1,4 @@
-"""Times the vae binary beside PyTorch, ONNX Runtime and OpenVINO, in alternation, on the same weights and input.
+"""Compares the speed of the vae binary with PyTorch, ONNX Runtime and OpenVINO on the same weights and input.
 
     python -m venv V && V/bin/pip install -r benches/peers/requirements.txt
     V/bin/python tests/golden/make.py --checkpoint CHECKPOINT        (or any SD2 VAE in the diffusers layout)
@@ -7,13 +7,13 @@
     V/bin/python benches/peers/compare.py CHECKPOINT decode --side 1024 --only onnxruntime --only openvino
     V/bin/python benches/peers/compare.py CHECKPOINT process
 
-`encode` and `decode`: each peer is a process that stays, its model loaded and warmed up before the first round. vae starts
-anew each time and works on two files; the time that it says it took to encode or decode the second counts, packing its filters
-anew included. `process`: everything from the start of a process to its end, picture → latents → picture,
-beside the same in Python with diffusers. In each round every one runs once.
+`encode` and `decode`: each peer is a long-running process that loads its model and warms up before the first round. vae is a new
+process in each round and processes two files; its own measurement of the second one counts, including the packing of the filters.
+`process`: picture → latents → picture, timed from the start to the end of the processes, compared with the same in Python with
+diffusers. Each program runs once per round.
 
-Printed: the median and the range of each, vae's part of each peer's time (the median of the rounds' ratios, and their range), and
-the peak of resident memory.
+Prints the median and range of the seconds, vae's time relative to each peer (median and range of the rounds' ratios), and the
+peak resident memory.
 """
 
 import argparse
@@ -40,9 +40,9 @@ def arguments():
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--own-threads", type=int, help="threads of vae, where they are to differ")
+    parser.add_argument("--own-threads", type=int, help="threads of vae, if different")
     parser.add_argument("--only", choices=PEERS, action="append", help="only this peer (may be repeated)")
-    parser.add_argument("--peer", choices=PEERS, help="be this peer (used by the program itself)")
+    parser.add_argument("--peer", choices=PEERS, help="run as this peer (internal)")
     return parser.parse_args()
 
 
@@ -72,7 +72,7 @@ def torch_network(args):
 
 
 def runner(args):
-    """The function that a peer is timed by."""
+    """Returns the function of a peer that is timed."""
     if args.peer.startswith("pytorch"):
         import torch
 
@@ -88,7 +88,7 @@ def runner(args):
         import torch
 
         x = torch.from_numpy(input_of(args.task, args.side))
-        with torch.no_grad():  # else it keeps every activation
+        with torch.no_grad():  # otherwise it keeps every activation
             torch.onnx.export(torch_network(args), (x,), path, dynamo=False, input_names=["x"], output_names=["y"])
     if args.peer == "onnxruntime":
         import onnxruntime
@@ -106,10 +106,10 @@ def runner(args):
 
 
 def serve(args):
-    """A peer: a line on stdin is a request, a line on stdout its seconds and the peak of memory in MB."""
+    """Runs a peer: for each line on stdin, writes the seconds and the peak memory in MB to stdout."""
     run, x = None, input_of(args.task, args.side)
     for _ in sys.stdin:
-        run = run or runner(args)  # at the first request, so that one peer after the other gets ready
+        run = run or runner(args)  # at the first request, so that the peers do not all load at once
         start = time.perf_counter()
         run(x)
         seconds = time.perf_counter() - start
@@ -117,7 +117,7 @@ def serve(args):
 
 
 def run_process(command, folder):
-    """Seconds, the peak of memory in MB, and stdout of a process from its start to its end."""
+    """Runs a process to its end; returns its seconds, its peak memory in MB, and its stdout."""
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
     output = process.stdout.read()
@@ -127,7 +127,7 @@ def run_process(command, folder):
 
 
 def run_vae(args, folder):
-    """The same work by the vae binary: its own seconds, and the peak of memory in MB."""
+    """Runs the task with the vae binary; returns the seconds that it reports and its peak memory in MB."""
     vae = [Path(args.vae).resolve()]
     common = ["--model", args.checkpoint.resolve(), "--threads", str(args.own_threads), "--json", "-q"]
     if args.task == "process":
@@ -187,7 +187,7 @@ class Peer:
 
 
 def machine():
-    """Processor, commit and versions."""
+    """Returns the processor, commit and versions."""
     from importlib.metadata import version
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
@@ -224,7 +224,7 @@ def main():
     print(f"{args.task} {args.side}×{args.side}, f32, {args.threads} threads ({args.own_threads} for vae), "
           f"{args.rounds} rounds, load {os.getloadavg()[0]:.1f}, VAE_CPU={os.environ.get('VAE_CPU', '')}")
     print(machine() + "\n")
-    print("| | seconds | vae's part of it | peak MB |\n| --- | --- | --- | --- |")
+    print("| | seconds | vae / this | peak MB |\n| --- | --- | --- | --- |")
     for name, values in times.items():
         ratios = [ours / theirs for ours, theirs in zip(times["vae"], values)]
         print(f"| {name} | {span(values)} | {span(ratios, 3)} | {peaks[name]:.0f} |")

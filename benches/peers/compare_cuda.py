@@ -1,19 +1,19 @@
-"""Times vae on a CUDA device beside PyTorch on the same device, in alternation, on the same weights in f16.
+"""Compares the speed of vae and PyTorch on the same CUDA device with the same weights in f16.
 
     python -m venv V && V/bin/pip install -r benches/peers/requirements.txt
     V/bin/python tests/golden/make.py --checkpoint CHECKPOINT        (or any SD2 VAE in the diffusers layout)
     V/bin/python benches/peers/compare_cuda.py CHECKPOINT
     V/bin/python benches/peers/compare_cuda.py CHECKPOINT --sides 1024 --batches 1 --rounds 5 --bench PATH
 
-vae is `benches/cuda.rs`, run by cargo, or the program at PATH that cargo built of it. It starts anew for every round, with
-the libraries that torch brought along if the system has none, and times encode and decode. PyTorch is the plain module below with
-the checkpoint's names, channels last, in f16, cuDNN's benchmark mode on: eager, and by torch.compile. In each round every one
-measures once: the median of at least 5 runs and of 2 seconds, after some to warm up.
+vae is `benches/cuda.rs`, run by cargo or, with --bench, already built at PATH. It is a new process in each round, and uses the
+CUDA libraries that were installed with torch if the system has none. PyTorch is the module below, whose names match the
+checkpoint: channels last, f16, cuDNN's benchmark mode, once eager and once with torch.compile. Each program measures once per
+round: the median of at least 5 runs and at least 2 seconds, after a warm-up.
 
-Printed for each case, as a median of the rounds and their range: `ms`, from f32 on the host to f32 on the host, what a program waits;
-`device ms`, the network alone, from the device to the device; vae's part of each peer's time (the median of the rounds'
-ratios); pictures a second, by `ms`; the most device memory in use, in which PyTorch has the weights of both halves, vae of one.
-PyTorch takes a batch at once, vae its pictures one by one.
+Prints for each case the median and range of the rounds: `ms`, from f32 on the host to f32 on the host, the time that a caller
+waits; `device ms`, the network alone, from device memory to device memory; vae's time relative to each peer (the median of the
+rounds' ratios); pictures per second, from `ms`; the peak device memory, with the weights of both encoder and decoder for PyTorch,
+and of only one of them for vae. PyTorch processes a batch at once, vae one picture at a time.
 """
 
 import argparse
@@ -93,7 +93,7 @@ class Up(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual blocks, then half or twice the resolution, except in the last block."""
+    """Residual blocks, then a resampler to half or twice the resolution (except in the last block)."""
 
     def __init__(self, groups, c_in, c_out, layers, resampler, kind):
         super().__init__()
@@ -116,7 +116,7 @@ def blocks(config, channels, layers, resampler, kind):
 
 
 class Coder(nn.Module):
-    """What the encoder and the decoder begin and end with."""
+    """The first and last layers of the encoder and of the decoder."""
 
     def __init__(self, config, c_in, first, last, c_out):
         super().__init__()
@@ -157,7 +157,7 @@ class Decoder(Coder):
 
 
 class Autoencoder(nn.Module):
-    """An AutoencoderKL with all the parts of SD2's, by the names of its checkpoint."""
+    """An AutoencoderKL with the structure of SD2's; its names match the checkpoint's."""
 
     def __init__(self, config):
         super().__init__()
@@ -171,7 +171,7 @@ class Autoencoder(nn.Module):
         return self.quant_conv(self.encoder(x))
 
     def decode(self, z):
-        """Latents, unscaled → pixels."""
+        """Unscaled latents → pixels."""
         return self.decoder(self.post_quant_conv(z))
 
 
@@ -179,7 +179,7 @@ OLDER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0
 
 
 def load(checkpoint):
-    """The module in f32, and its config."""
+    """Returns the module in f32 and its config."""
     config = json.loads((checkpoint / "config.json").read_text())
     with torch.device("meta"):
         model = Autoencoder(config)
@@ -202,7 +202,7 @@ def input_of(config, task, side, batch):
 
 
 def milliseconds(run):
-    """The median of a call's time, after some to warm up."""
+    """Returns the median time of a call, after a warm-up."""
     times, runs, start = [], 0, time.perf_counter()
     while runs < 2 or time.perf_counter() - start < SECONDS / 4:
         run()
@@ -220,7 +220,7 @@ def milliseconds(run):
 
 @torch.inference_mode()
 def run_torch(network, x, device):
-    """What the bench says of a case, of PyTorch; None where the device's memory does not suffice."""
+    """Measures PyTorch with the fields of the bench's output; returns None if the device runs out of memory."""
     def put():
         return x.to(device).to(torch.float16, memory_format=torch.channels_last)
 
@@ -233,23 +233,23 @@ def run_torch(network, x, device):
         return None
     finally:
         there = None
-        torch.cuda.empty_cache()  # for the next one
+        torch.cuda.empty_cache()
 
 
 def run_vae(args, side, batch):
-    """What the bench says of each task."""
+    """Runs the bench; returns its result for each task."""
     command = [args.bench.resolve()] if args.bench else CARGO
     command = [*command, "--json", "--no-error", "--model", args.checkpoint.resolve(),
                "--device", str(args.device), "--sides", str(side), "--batches", str(batch)]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment()).stdout
     rows = [json.loads(line) for line in output.splitlines()]
     if not rows:
-        raise SystemExit("vae finds no CUDA device")
+        raise SystemExit("vae found no CUDA device")
     return {row["task"]: row for row in rows if "task" in row}
 
 
 def environment():
-    """With the libraries that came with torch behind the system's own."""
+    """Returns the environment, with torch's CUDA libraries after the system's in the search path."""
     spec = importlib.util.find_spec("nvidia")
     found = [str(lib) for root in (spec.submodule_search_locations if spec else [])
              for lib in sorted(Path(root).glob("*/lib"))]
@@ -258,7 +258,7 @@ def environment():
 
 
 def versions(args):
-    """Device, driver, libraries and commit."""
+    """Returns the device, driver, libraries and commit."""
     def said(*command):
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -274,7 +274,7 @@ def span(values):
 
 
 def print_case(task, side, batch, rounds):
-    """`rounds`: for each, what vae and its peers measured."""
+    """Prints the rows of a case; each of `rounds` maps vae and its peers to their measurements."""
     for name in rounds[0]:
         rows = [(one["vae"], one[name]) for one in rounds if one[name]]
         if len(rows) < len(rounds):
@@ -301,14 +301,14 @@ def arguments():
     parser.add_argument("--batches", type=numbers, default=[1, 8])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", type=int, default=0, help="N of cuda:N")
-    parser.add_argument("--bench", type=Path, help="benches/cuda.rs, built")
+    parser.add_argument("--bench", type=Path, help="the built program of benches/cuda.rs")
     return parser.parse_args()
 
 
 def main():
     args = arguments()
     if not torch.cuda.is_available():
-        raise SystemExit("torch finds no CUDA device")
+        raise SystemExit("torch found no CUDA device")
     device = torch.device("cuda", args.device)
     torch.cuda.set_device(device)
     torch.backends.cudnn.benchmark = True
@@ -316,7 +316,7 @@ def main():
     model = model.to(device, torch.float16, memory_format=torch.channels_last)
     print(versions(args))
     print(f"f16, {args.rounds} rounds\n")
-    print("| | side | batch | | ms | vae's part | device ms | vae's part | pictures/s | peak MB |")
+    print("| | side | batch | | ms | vae / this | device ms | vae / this | pictures/s | peak MB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for side in args.sides:
         for batch in args.batches:
