@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the figures of the README again, with the model that is built in. Needs nothing but Rust.
+# Regenerates the figures of the README with the built-in model. Requires only Rust.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
