@@ -1,5 +1,5 @@
-// What the emulated libraries export: those parts of the CUDA driver's, NVRTC's and cuDNN's interfaces that the program uses.
-// Numbers and argument orders are NVIDIA's; handles are plain pointers here.
+// The exported functions: the parts of the CUDA driver's, NVRTC's and cuDNN's interfaces that the program uses.
+// Values and argument orders match NVIDIA's; handles are plain pointers.
 
 #pragma once
 

@@ -1,5 +1,5 @@
-// Tries out the kernels and the convolutions, in each precision, against plain sums in f64, and shows that what should be
-// refused is. It uses nothing but NVIDIA's interfaces, so that it can be linked with the real libraries as well.
+// Compares the kernels and the convolutions in each precision with plain sums in f64, and checks that invalid use is rejected.
+// Uses only NVIDIA's interfaces, so that it can also be linked with the real libraries.
 
 #include "check.h"
 
@@ -40,7 +40,7 @@ void norm(uint64_t pixels, unsigned channels, unsigned real, unsigned groups, ui
     expect("norm_statistics: ended", (long)ended.values()[0], 0);
 }
 
-// With a large deviation of the queries, exponentials overflow unless the highest score of their row is taken off.
+// If the queries have a large standard deviation, exponentials overflow unless the row's highest score is subtracted.
 void attention(unsigned tokens, unsigned channels, unsigned chunk, double deviation = 1) {
     unsigned pitch = (tokens + 63) / 64 * 64;
     size_t size = (size_t)tokens * channels;
@@ -116,7 +116,7 @@ void layout() {
     }
 }
 
-// y = x * weight + bias + part·y, in the two ways.
+// y = x * weight + bias + part·y, by the plain and by the fused function.
 void convolution(int height, int width, int channels, int filters, int side, int pad, int stride, float part) {
     int type = element == 32 ? CUDNN_DATA_FLOAT : element == 17 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_HALF, last = CUDNN_TENSOR_NHWC;
     int n, c, rows, columns;
@@ -184,7 +184,7 @@ void convolution(int height, int width, int channels, int filters, int side, int
          cudnnDestroyFilterDescriptor(d.w) | cudnnDestroyConvolutionDescriptor(d.how) | cudnnDestroyActivationDescriptor(d.act));
 }
 
-// What a real device may answer with garbage, the emulated one must not survive.
+// Mistakes that may go unnoticed on a real device must end the process on the emulated one.
 void mistakes() {
     Array planes(Values(24), true), map(64, false), small(63, false);
     uint64_t pixels = 8;

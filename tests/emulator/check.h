@@ -1,4 +1,4 @@
-// What the checks are made of: arrays on the device, launches, comparisons.
+// Helpers for the checks: arrays on the device, launches, comparisons.
 
 #pragma once
 
@@ -22,8 +22,8 @@ namespace {
 typedef std::vector<double> Values;
 
 int failures;
-int element; // 16, 17 or 32, as the sources say
-bool emulated; // or a real device
+int element; // 16, 17 or 32: ELEMENT in the kernels' sources
+bool emulated; // false on a real device
 void *module_handle, *stream, *dnn;
 
 void expect(const char *what, long got, long wanted) {
@@ -49,7 +49,7 @@ double rounded(double x) {
     return element == 32 ? wide : element == 17 ? widen_bfloat(narrow_bfloat(wide)) : widen_half(narrow_half(wide));
 }
 
-// An array on the device, of elements or (wide) of f32.
+// An array on the device, of elements or (if wide) of f32.
 struct Array {
     DevicePointer pointer = 0;
     size_t count;
@@ -92,7 +92,7 @@ struct Array {
     }
 };
 
-// Normally distributed; as the device will see them unless `wide`.
+// Normally distributed values, rounded to the device's precision unless `wide`.
 Values random(size_t count, double deviation = 1, double mean = 0, bool wide = false) {
     static std::mt19937 generator(1);
     std::normal_distribution<double> normal(mean, deviation);
@@ -101,7 +101,7 @@ Values random(size_t count, double deviation = 1, double mean = 0, bool wide = f
     return values;
 }
 
-// Passes where the difference's norm, relative to the expected values', is below that of one rounding times `roundings`.
+// Passes if the relative error (in the 2-norm) is at most `roundings` times that of one rounding.
 void compare(const std::string &what, const Values &got, const Values &wanted, double roundings) {
     double difference = 0, norm = 1e-30;
     for (size_t i = 0; i < wanted.size(); i++) {
@@ -125,7 +125,7 @@ template <typename... T> void call(const char *name, unsigned x, unsigned y, uns
     must(name, launch(name, x, y, threads, shared, {&values...}));
 }
 
-// Shows that a mistake ends the process, with a line on stderr that says why.
+// Checks that a mistake ends the process with an error message on stderr.
 void dies(const char *mistake, const std::function<void()> &work) {
     int ends[2], status;
     if (pipe(ends)) exit(1);

@@ -43,7 +43,7 @@ struct Job {
     size_t count, next = 0, done = 0;
 };
 
-// The jobs that have parts which nobody has begun. Lives until the process ends, as the helpers do.
+// Worker threads and their queue of jobs that have work items left. Never destroyed, because the threads run until the process ends.
 struct Helpers {
     std::mutex lock;
     std::condition_variable more, finished;

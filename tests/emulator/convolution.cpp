@@ -8,13 +8,13 @@ namespace {
 
 typedef float Lane __attribute__((vector_size(32)));
 
-constexpr int LANES = 8, VECTORS = 2, PIXELS = 4; // that are summed up in registers at a time
-constexpr int GROUP = LANES * VECTORS;            // filters
+constexpr int LANES = 8, VECTORS = 2, PIXELS = 4; // summed in registers at the same time
+constexpr int GROUP = LANES * VECTORS;            // filters per group
 
 struct Taps {
     const Convolution &shape;
     const float *input;
-    const float *zeros; // a pixel outside of the picture
+    const float *zeros; // a pixel outside the picture
     const Lane *weight; // [groups of filters][filter_height][filter_width][channels][VECTORS]
 
     const float *pixel(int y, int x) const {
@@ -22,7 +22,7 @@ struct Taps {
         return inside ? input + ((size_t)y * shape.width + x) * shape.channels : zeros;
     }
 
-    // PIXELS outputs from column x of row y on, of a group of filters.
+    // Computes PIXELS outputs of a group of filters, starting at row y and column x.
     void sum(Lane total[PIXELS][VECTORS], int y, int x, int group) const {
         const Lane *w = weight + (size_t)group * shape.filter_height * shape.filter_width * shape.channels * VECTORS;
         for (int down = 0; down < shape.filter_height; down++) {

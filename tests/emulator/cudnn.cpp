@@ -1,5 +1,5 @@
-// cuDNN's forward convolutions of maps [height][width][channels] and filters [k][height][width][channels]. What the real
-// library is not known to accept is refused here.
+// cuDNN's forward convolutions of maps [height][width][channels] with filters [k][height][width][channels]. Arguments that
+// the real library is not known to accept are rejected.
 
 #include "convolution.h"
 #include "device.h"
@@ -14,7 +14,7 @@ enum Kind { TENSOR = 0x7e501, FILTER, CONVOLUTION, ACTIVATION };
 struct Descriptor {
     Kind kind;
     bool set;
-    int type, format, n, c, h, w; // of a tensor; of a filter with n for k
+    int type, format, n, c, h, w; // of a tensor; for a filter, n is k
     int pad_h, pad_w, stride_h, stride_w, math;
     int mode, nan;
 };
@@ -58,7 +58,7 @@ CudnnStatus set_shape(Descriptor *one, int type, int format, int n, int c, int h
     return CUDNN_STATUS_SUCCESS;
 }
 
-// What a convolution's descriptors say, and whether they belong together.
+// The checked descriptors of a convolution, and its shape.
 struct Problem {
     const Descriptor *x, *w, *convolution, *y;
     Convolution shape;
@@ -83,7 +83,7 @@ CudnnStatus understand(Problem &problem, void *x, void *w, void *convolution, vo
     return last && from.n == 1 ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_NOT_SUPPORTED;
 }
 
-// An odd number of bytes that grows with the picture, for the one algorithm that wants any.
+// Only one algorithm needs a workspace: an odd number of bytes that grows with the picture.
 size_t workspace_of(const Problem &problem, int algorithm) {
     return algorithm == CUDNN_IMPLICIT_PRECOMP_GEMM ? 1001 + 2 * (size_t)problem.x->h * problem.x->w : 0;
 }
@@ -106,13 +106,13 @@ void narrow(void *to, size_t i, int type, float value) {
     }
 }
 
-// The ten bits of fraction that tensor cores leave f32 where they may compute with it.
+// Rounds to the ten fraction bits that tensor cores use for f32.
 float as_tf32(float x) {
     uint32_t bits = __builtin_bit_cast(uint32_t, x);
     return x - x != 0 ? x : __builtin_bit_cast(float, (bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu);
 }
 
-// The bytes of a tensor or filter on the host.
+// Returns the host address of a tensor's or filter's data.
 void *data(const Descriptor &descriptor, DevicePointer pointer, const char *what) {
     size_t bytes = (size_t)descriptor.n * descriptor.c * descriptor.h * descriptor.w * size_of(descriptor.type);
     return on_host(pointer, bytes, what);
@@ -135,13 +135,13 @@ bool overlap(const Descriptor &a, DevicePointer x, const Descriptor &b, DevicePo
     return from < to + to_bytes && to < from + from_bytes;
 }
 
-// For what the real library answers with NOT_SUPPORTED, or may. A program that then computes in another way would hide that
-// this one is never taken.
+// Ends the process where the real library returns, or may return, NOT_SUPPORTED: a fallback in the program would hide that the
+// fused convolution never runs.
 [[noreturn]] void refuse(const char *reason) {
     stop("cudnnConvolutionBiasActivationForward: not supported: %s", reason);
 }
 
-// What both convolutions do: checks, and alpha·(x * w).
+// The common part of both convolutions: checks, and alpha·(x * w).
 CudnnStatus compute(
     std::vector<float> &sums, const Problem &problem, void *handle, int algorithm, DevicePointer x, DevicePointer w, DevicePointer y,
     DevicePointer workspace, size_t workspace_bytes, const void *alpha) {
@@ -235,7 +235,7 @@ CudnnStatus cudnnSetConvolution2dDescriptor(
     Descriptor *one = as(descriptor, CONVOLUTION);
     if (!one || pad_h < 0 || pad_w < 0 || stride_h <= 0 || stride_w <= 0) return CUDNN_STATUS_BAD_PARAM;
     if (dilation_h != 1 || dilation_w != 1 || mode != CUDNN_CROSS_CORRELATION) return CUDNN_STATUS_NOT_SUPPORTED;
-    if (type != CUDNN_DATA_FLOAT) return CUDNN_STATUS_NOT_SUPPORTED; // what sums are kept in
+    if (type != CUDNN_DATA_FLOAT) return CUDNN_STATUS_NOT_SUPPORTED; // the type of the accumulators
     one->set = true;
     one->pad_h = pad_h, one->pad_w = pad_w, one->stride_h = stride_h, one->stride_w = stride_w;
     return CUDNN_STATUS_SUCCESS;
@@ -300,7 +300,7 @@ CudnnStatus cudnnConvolutionForward(
     int type = problem.y->type;
     void *to = data(*problem.y, y, "the convolution's y");
     for (size_t i = 0; i < sums.size(); i++) {
-        narrow(to, i, type, part == 0 ? sums[i] : sums[i] + part * widen(to, i, type)); // what is not wanted may be NaN
+        narrow(to, i, type, part == 0 ? sums[i] : sums[i] + part * widen(to, i, type)); // an unused operand may be NaN
     }
     return CUDNN_STATUS_SUCCESS;
 }
@@ -334,7 +334,7 @@ CudnnStatus cudnnConvolutionBiasActivationForward(
     const void *shifts = data(*shift, bias, "the convolution's bias");
     for (size_t i = 0; i < sums.size(); i++) {
         float sum = sums[i] + widen(shifts, i % to.c, to.type);
-        if (part != 0) sum += part * widen(other, i, to.type); // what is not wanted may be NaN
+        if (part != 0) sum += part * widen(other, i, to.type); // an unused operand may be NaN
         narrow(out, i, to.type, relu && sum < 0 ? 0 : sum);
     }
     return CUDNN_STATUS_SUCCESS;

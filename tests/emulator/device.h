@@ -1,4 +1,4 @@
-// What the parts of the emulated device know of each other.
+// Internal declarations.
 
 #pragma once
 
@@ -11,24 +11,24 @@ namespace emulated {
 
 // ---- common.cpp
 
-// Ends the process with a line on stderr: for what a real device answers with garbage.
+// Ends the process with a message on stderr, for mistakes with undefined results on a real device.
 [[noreturn]] void stop(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// A whole number from the environment.
+// Returns a non-negative integer from the environment.
 long setting(const char *name, long otherwise);
 
-// Does work(0) to work(count − 1) on all cores.
+// Runs work(0) to work(count − 1) on all cores.
 void parallel(size_t count, const std::function<void(size_t)> &work);
 
 // A 64-bit FNV-1a hash of a text.
 uint64_t hash(const char *text);
 
-// ---- memory.cpp: device pointers are host addresses with a bit that makes them useless on the host.
+// ---- memory.cpp: device pointers are host addresses with an extra bit that makes them invalid on the host.
 
-// The host's address of `bytes` bytes of the device; stops, naming `user`, where they are not all inside of one allocation.
+// Returns the host address of `bytes` bytes of device memory; stops, naming `user`, unless they lie inside one allocation.
 void *on_host(DevicePointer pointer, size_t bytes, const char *user);
 
-// Stops where something was written right before or behind the pointer's allocation.
+// Stops if something was written right before or after the pointer's allocation.
 void check_bounds(DevicePointer pointer, const char *user);
 
 // ---- driver.cpp
@@ -39,7 +39,7 @@ int current_device();
 // The device's compute capability, as 10·major + minor.
 int capability();
 
-// Whether a stream of this name was created; the null stream always was.
+// Returns whether the handle is an existing stream or the null stream.
 bool is_stream(void *stream);
 
 // ---- threads.cpp
@@ -53,22 +53,22 @@ struct Grid {
     size_t shared_bytes;
 };
 
-// Where the calling thread of the emulated device is.
+// The indices of the calling device thread.
 extern thread_local constinit Dim threadIdx, blockIdx, blockDim, gridDim;
 
-constexpr size_t SHARED_BYTES = 48 << 10; // that a block may have
-constexpr size_t BEHIND = 2 << 10;        // that are checked for writes behind a grid's shared memory
+constexpr size_t SHARED_BYTES = 48 << 10; // the maximum of a block
+constexpr size_t BEHIND = 2 << 10;        // bytes after a block's shared memory that are checked for writes
 
-// Runs `body` as each thread of a grid. `shared` finds the calling core's SHARED_BYTES + BEHIND.
+// Runs `body` once per thread of a grid. `shared` returns the calling core's SHARED_BYTES + BEHIND bytes.
 void run(const Grid &grid, const char *kernel, char *(*shared)(), const std::function<void()> &body);
 
 // Waits for all threads of the block.
 void meet_block();
 
-// Waits for all threads of the warp, the last of which does `work` before they go on.
+// Waits for all threads of the warp. The last one to arrive calls `work` before they continue.
 void meet_warp(const std::function<void()> &work);
 
-// Makes a kernel's access to unmapped memory say so before the process ends.
+// Reports a kernel's access to unmapped memory before the process ends.
 void watch_faults();
 
 // ---- kernels.cpp, once per precision
@@ -79,7 +79,7 @@ struct Kernel {
     void (*launch)(const Grid &grid, const char *kernel, void **parameters);
 };
 
-// A list that a kernel without a name ends; null for a precision that there is not.
+// A list that ends with a nameless kernel; null for an unknown precision.
 const Kernel *kernels(int element);
 
 // ---- nvrtc.cpp
@@ -87,7 +87,7 @@ const Kernel *kernels(int element);
 // The text of the kernels' sources.
 extern const char *const kernel_source;
 
-// A compiled program: architecture as sm_XX, ELEMENT and the source's hash, which tell which kernels are meant.
+// A compiled program: the architecture as sm_XX, ELEMENT and the source's hash identify the kernels.
 #define CUBIN_FORMAT "emulated cubin sm_%d ELEMENT %d source %llx\n"
 
 } // namespace emulated

@@ -1,5 +1,5 @@
-// Devices, contexts, streams, events, modules and launches. All work is done when it is asked for, so that streams are always
-// in order and events have always happened.
+// Devices, contexts, streams, events, modules and launches. All work is synchronous, so streams are always in order and events
+// are always complete.
 
 #include "device.h"
 
@@ -55,7 +55,7 @@ void *add(std::set<void *> &set, void *handle) {
     return handle;
 }
 
-// Whether the handle was there.
+// Removes a handle; returns whether it existed.
 bool take(std::set<void *> &set, void *handle) {
     std::lock_guard held(lock);
     return set.erase(handle) == 1;
@@ -283,7 +283,7 @@ CudaResult cuEventElapsedTime_v2(float *milliseconds, void *start, void *end) {
     return cuEventElapsedTime(milliseconds, start, end);
 }
 
-// An image is what nvrtcGetCUBIN wrote. As with real ones, a device runs those of its own generation that are not newer than it.
+// An image is the output of nvrtcGetCUBIN. As on real devices, its architecture must have the same major version and be no newer.
 CudaResult cuModuleLoadData(void **module, const void *image) {
     if (!current) return CUDA_ERROR_INVALID_CONTEXT;
     int architecture, element;

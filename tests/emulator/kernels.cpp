@@ -1,5 +1,5 @@
-// The kernels of the program in one precision: their sources as they are, with what `element.cu` leaves to others when EMULATED
-// is defined. Compiled once per ELEMENT; the build hides the kernels' names from the other precisions.
+// The program's kernels in one precision: their unchanged sources, and the functions that `element.cu` omits when EMULATED is
+// defined. Compiled once per ELEMENT; the build makes the kernels' names local to each precision.
 
 #include "device.h"
 #include "numbers.h"
@@ -46,7 +46,7 @@ struct Fragment {
     float *c;
 };
 
-// C += A·B of a warp whose threads' fragments are all there, as the instruction mma.m16n8k16 lays them out.
+// Computes C += A·B for a warp from the fragments of all its threads, in the layout of mma.m16n8k16.
 static void multiply_add(Fragment *warp) {
     float a[16][16];
     Row b[16];
@@ -85,7 +85,7 @@ static void multiply_add(float c[4], const Two a[4], const Two b[2]) {
 
 #include "attention.cu"
 
-// A kernel's parameter as it is on the host: pointers of the device become the host's.
+// Reads a kernel's parameter; translates device pointers to host pointers.
 template <typename T> static T take(const void *parameter, const char *kernel) {
     if constexpr (std::is_pointer_v<T>) {
         return (T)emulated::on_host(*(const DevicePointer *)parameter, 0, kernel);

@@ -1,6 +1,6 @@
-// Device memory. An allocation ends where its pages end, rounded up to 256 bytes as a real one, and a page that nobody may
-// touch follows; the bytes before and behind it in its own pages hold a pattern that is checked. Fresh memory is all ones,
-// which is NaN in every precision.
+// Device memory. An allocation is rounded up to 256 bytes, as on a real device, and ends at a page boundary, followed by an
+// inaccessible page. The bytes before and after it in its own pages hold a pattern that is checked. All bits of new memory are
+// ones, which is NaN in every precision.
 
 #include "device.h"
 
@@ -30,7 +30,7 @@ struct Pool {
 };
 
 std::mutex lock;
-std::map<uintptr_t, Allocation> allocations; // by the first byte's address
+std::map<uintptr_t, Allocation> allocations; // by first address
 size_t used[16];                             // per device
 Pool pools[16];
 
@@ -42,7 +42,7 @@ size_t round_up(size_t bytes, size_t to) {
     return (bytes + to - 1) / to * to;
 }
 
-// The allocation around an address, or the end.
+// Finds the allocation that contains an address, or returns end().
 std::map<uintptr_t, Allocation>::iterator around(uintptr_t address) {
     auto next = allocations.upper_bound(address);
     if (next == allocations.begin()) return allocations.end();
@@ -107,7 +107,7 @@ CudaResult copy(void *to, const void *from, size_t bytes) {
     return CUDA_SUCCESS;
 }
 
-// Copies and fills of nothing do nothing, wherever they point.
+// Copies and fills of zero bytes do nothing, even with invalid pointers.
 CudaResult host_to_device(DevicePointer to, const void *from, size_t bytes) {
     if (bytes == 0) return CUDA_SUCCESS;
     if ((uintptr_t)from & TAG) stop("a copy from the host is given a pointer of the device");
@@ -136,10 +136,10 @@ CudaResult with(void *stream, const std::function<CudaResult()> &work) {
     return is_stream(stream) ? work() : CUDA_ERROR_INVALID_HANDLE;
 }
 
-// What a pool's attribute is kept in.
+// Returns the counter behind a pool's attribute.
 size_t *attribute_of(void *pool, int attribute) {
     switch (attribute) {
-    case 5: // RESERVED_MEM_CURRENT: nothing is kept in reserve
+    case 5: // RESERVED_MEM_CURRENT: the pool reserves nothing beyond the used memory
     case 7: // USED_MEM_CURRENT
         return &((Pool *)pool)->used;
     case 6: // RESERVED_MEM_HIGH
@@ -245,7 +245,7 @@ CudaResult cuMemcpyDtoDAsync_v2(DevicePointer to, DevicePointer from, size_t byt
     return with(stream, [=] { return device_to_device(to, from, bytes); });
 }
 
-// Every device has the one pool that it starts with. It keeps no memory that nobody uses, whatever threshold is set.
+// Every device has only its default pool. It frees unused memory at once, whatever the release threshold.
 CudaResult cuDeviceGetDefaultMemPool(void **pool, int device) {
     if (device < 0 || device >= 16) return CUDA_ERROR_INVALID_DEVICE;
     *pool = &pools[device];
@@ -268,7 +268,7 @@ CudaResult cuMemPoolSetAttribute(void *pool, int attribute, void *value) {
     std::lock_guard held(lock);
     if (attribute == 4) return CUDA_SUCCESS; // RELEASE_THRESHOLD
     if ((attribute != 6 && attribute != 8) || *(uint64_t *)value != 0) return CUDA_ERROR_INVALID_VALUE;
-    *attribute_of(pool, attribute) = ((Pool *)pool)->used; // the highest from now on
+    *attribute_of(pool, attribute) = ((Pool *)pool)->used; // resets the high-water mark
     return CUDA_SUCCESS;
 }
 

@@ -1,4 +1,4 @@
-// f16 and bf16 as bits, to and from f32; rounding is to the nearest, ties to even.
+// Conversions between f32 and the bits of f16 and bf16; rounds to nearest, ties to even.
 
 #pragma once
 

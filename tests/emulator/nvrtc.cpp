@@ -1,4 +1,4 @@
-// A compiler that knows one source: that of the kernels which the library was built with.
+// A compiler that accepts one source: the kernels that the library was built with.
 
 #include "device.h"
 
@@ -22,7 +22,7 @@ struct Program {
     std::string source, log, cubin;
 };
 
-// What of a source matters: all but white space.
+// Removes white space.
 std::string bare(const char *text) {
     std::string kept;
     for (; *text; text++) {
@@ -38,7 +38,7 @@ bool is_one_of(int value, std::initializer_list<int> values) {
     return false;
 }
 
-// Takes an option into account; false where there is none such.
+// Parses an option; returns false if it is unknown.
 bool accept(const std::string &option, int &element, int &architecture) {
     int end = 0;
     const char *text = option.c_str();
@@ -56,7 +56,7 @@ NvrtcResult fail(Program &program, NvrtcResult result, const std::string &log) {
 
 } // namespace
 
-// One that no real compiler has.
+// A version that no real compiler has.
 NvrtcResult nvrtcVersion(int *major, int *minor) {
     *major = 0;
     *minor = 1;
@@ -109,7 +109,7 @@ NvrtcResult nvrtcCompileProgram(void *handle, int count, const char *const *opti
     return NVRTC_SUCCESS;
 }
 
-// Logs and compiled programs end with a zero, which counts.
+// The sizes of logs and compiled programs include the terminating zero.
 NvrtcResult nvrtcGetProgramLogSize(void *program, size_t *bytes) {
     if (!program) return NVRTC_ERROR_INVALID_PROGRAM;
     *bytes = ((Program *)program)->log.size() + 1;

@@ -1,6 +1,6 @@
-// The threads of the emulated device: a core of the host takes a block at a time, and the block's threads take turns on it,
-// each with its own stack, from one place where they wait for each other to the next. Odd blocks' turns go backwards, so that
-// a missing wait shows in one order or the other.
+// The threads of the emulated device. A host core runs one block at a time; the block's threads are fibers, each with its own
+// stack, that switch at barriers. Odd blocks run their threads in reverse order, so that a missing barrier shows in one of the
+// two orders.
 
 #include "device.h"
 
@@ -23,7 +23,7 @@ namespace {
 constexpr size_t STACK = 64 << 10, GUARD = 4096;
 constexpr unsigned WARP = 32;
 
-thread_local constinit const char *running = nullptr; // the kernel, while this core works on one
+thread_local constinit const char *running = nullptr; // the kernel that this core runs, if any
 
 enum State { READY, AT_BLOCK, AT_WARP, ENDED };
 
@@ -33,7 +33,7 @@ struct Fiber {
     jmp_buf here;
 };
 
-// The stacks of one core.
+// The fibers of one core.
 struct Crew {
     std::vector<Fiber> fibers;
     std::vector<char *> stacks;
@@ -55,7 +55,7 @@ struct Crew {
         }
     }
 
-    // What a fiber does all its life: a kernel's body each time that it gets a new block.
+    // The main function of a fiber: runs the kernel once per block.
     static void live();
 
     void begin(Fiber &fiber) {
@@ -83,7 +83,7 @@ struct Crew {
         if (!_setjmp(fiber.here)) _longjmp(scheduler, 1);
     }
 
-    // Lets the threads of a warp work until each waits for the block or has ended. Returns whether any has not ended.
+    // Runs the threads of a warp until each waits for the block or has ended. Returns whether any has not ended.
     bool work_on_warp(unsigned warp, unsigned threads, bool backwards) {
         unsigned first = warp * WARP, count = std::min(WARP, threads - first);
         for (bool any = true; any;) {
@@ -112,7 +112,7 @@ struct Crew {
             for (unsigned i = 0; i < warps; i++) {
                 left = work_on_warp(backwards ? warps - 1 - i : i, threads, backwards) || left;
             }
-            // Threads that have ended are not waited for.
+            // Threads that have ended do not count.
             for (unsigned i = 0; i < threads; i++) {
                 if (fibers[i].state == AT_BLOCK) fibers[i].state = READY;
             }
@@ -141,7 +141,7 @@ void on_fault(int signal, siginfo_t *info, void *) {
         length = snprintf(text, sizeof text, "emulated device: the host used what may be a pointer of the device\n");
     }
     if (write(2, text, length) == length) {}
-    sigaction(signal, &before, nullptr); // the access is repeated, and ends as it would have without this
+    sigaction(signal, &before, nullptr); // repeats the access with the previous handler
 }
 
 } // namespace

@@ -1,4 +1,4 @@
-// The words of CUDA C++ that the kernels' sources use, in C++. Included inside of a namespace per precision, before the sources.
+// CUDA C++ keywords and functions of the kernels' sources, in C++. Included in the namespace of each precision, before the sources.
 
 #define EMULATED
 #define __global__
@@ -6,7 +6,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(threads)
 #define __align__(bytes) alignas(bytes)
-#define __shared__ thread_local // static as well: a core works on one block at a time
+#define __shared__ thread_local // and static; a core runs one block at a time
 
 using emulated::blockDim, emulated::blockIdx, emulated::gridDim, emulated::threadIdx;
 
