@@ -1,12 +1,12 @@
-// Attention with one head, for some queries at a time: softmax(q·kᵀ/√c)·v in three launches. Tokens are pixels.
+// Attention with one head: softmax(q·kᵀ/√c)·v. Tokens are pixels. All but `values_across` run once per chunk of queries.
 //
 //   values_across  vᵀ [channels][keys], so that both products read their matrices along rows
 //   scores         q·kᵀ·scale in f32
-//   exponentials   e^(score − highest of its row), unnormalised so that small precision suffices, and the rows' totals
+//   exponentials   e^(score − maximum of its row), unnormalised so that low precision suffices, and the rows' totals
 //   attend         x += exponentials·v / total + bias
 
-// C [m][n] = A [m][k] · B [n][k]ᵀ, where rows of A and B are `a_row` and `b_row` elements apart. k is a multiple of 8;
-// rows of A from m on and of B from n on count as zeros.
+// C [m][n] = A [m][k] · B [n][k]ᵀ, where the rows of A and B are `a_row` and `b_row` elements apart. k is a multiple of 8;
+// rows of A from m on, and of B from n on, are treated as zeros.
 struct Product {
     const element *a, *b;
     size a_row, b_row;
@@ -14,14 +14,14 @@ struct Product {
 };
 
 #define TILE 128 // rows and columns of C per block
-#define DEPTH 32 // of A and B at a time
-#define PITCH 40 // elements from row to row in shared memory: no two rows of a fragment share a bank
+#define DEPTH 32 // columns of A and B per step
+#define PITCH 40 // row stride in shared memory, in elements; avoids bank conflicts within a fragment
 
 struct __align__(16) Tile {
     element rows[TILE * PITCH];
 };
 
-// A thread's share of DEPTH columns of TILE rows: two vectors.
+// Loads a thread's share of TILE rows of DEPTH columns: two vectors.
 __device__ __forceinline__ void fetch(Eight part[2], const element *from, size row_size, u32 first, u32 rows, u32 column, u32 k) {
     for (u32 i = 0; i < 2; i++) {
         u32 row = first + threadIdx.x / 4 + 64 * i, at = column + threadIdx.x % 4 * 8;
@@ -39,7 +39,7 @@ __device__ __forceinline__ void keep(Tile &tile, const Eight part[2]) {
     }
 }
 
-// What warp (down, across) of 2 × 4 gains from DEPTH columns: 64 × 32 of C, as 4 × 4 fragments of 16 × 8.
+// Adds the product of DEPTH columns to the part of C of warp (down, across) of 2 × 4: 64 × 32, as 4 × 4 fragments of 16 × 8.
 __device__ __forceinline__ void multiply(float c[4][4][4], const Tile &a, const Tile &b, u32 down, u32 across) {
     u32 row = threadIdx.x % 32 / 4, pair = threadIdx.x % 4;
 #if ELEMENT == 32
@@ -84,7 +84,7 @@ __device__ __forceinline__ void multiply(float c[4][4][4], const Tile &a, const 
 #endif
 }
 
-// One tile of C; `put(row, column, value)` stores what is inside of it.
+// Computes one tile of C. `put(row, column, value)` stores a value; rows are below m, columns may exceed n.
 template <typename Put> __device__ __forceinline__ void product(Product p, Put put) {
     __shared__ Tile a, b;
     u32 top = blockIdx.y * TILE, left = blockIdx.x * TILE, warp = threadIdx.x / 32;
@@ -96,7 +96,7 @@ template <typename Put> __device__ __forceinline__ void product(Product p, Put p
         keep(a, next_a);
         keep(b, next_b);
         __syncthreads();
-        fetch(next_a, p.a, p.a_row, top, p.m, column + DEPTH, p.k); // on its way during the products
+        fetch(next_a, p.a, p.a_row, top, p.m, column + DEPTH, p.k); // the loads overlap with the products
         fetch(next_b, p.b, p.b_row, left, p.n, column + DEPTH, p.k);
         multiply(c, a, b, warp / 4, warp % 4);
         __syncthreads();
@@ -115,7 +115,7 @@ template <typename Put> __device__ __forceinline__ void product(Product p, Put p
     }
 }
 
-// weight [channels][channels] · map [keys][channels]ᵀ → [channels][pitch]; columns from `keys` to `pitch` become zero.
+// weight [channels][channels] · map [keys][channels]ᵀ → [channels][pitch]; columns from `keys` to `pitch` are zero.
 extern "C" __global__ void __launch_bounds__(256) values_across(
     const element *weight, const element *map, element *values, u32 keys, u32 pitch, u32 channels) {
     Product p = {weight, map, channels, channels, channels, keys, channels};
@@ -124,7 +124,7 @@ extern "C" __global__ void __launch_bounds__(256) values_across(
     });
 }
 
-// queries [rows][channels] · keys [keys][channels]ᵀ · scale → [rows][pitch], as far as there are keys.
+// queries [rows][channels] · keys [keys][channels]ᵀ · scale → [rows][pitch], of which the first `count` columns are written.
 extern "C" __global__ void __launch_bounds__(256) scores(
     const element *queries, const element *keys, float *scores, float scale, u32 rows, u32 count, u32 pitch, u32 channels) {
     Product p = {queries, keys, channels, channels, rows, count, channels};
@@ -133,14 +133,14 @@ extern "C" __global__ void __launch_bounds__(256) scores(
     });
 }
 
-// A block per row: [pitch] scores, of which `count` are keys', → as many exponentials, and their total.
+// One block per row: the exponentials of the first `count` of [pitch] scores, zeros up to [pitch], and their total.
 extern "C" __global__ void __launch_bounds__(256) exponentials(
     const float *scores, element *exponentials, float *totals, u32 count, u32 pitch) {
     __shared__ float lanes[256];
     const float *from = scores + (size)blockIdx.x * pitch;
     element *to = exponentials + (size)blockIdx.x * pitch;
     float highest = -3.402823466e38f, total = 0.0f;
-    bool broken = false; // fmaxf passes a NaN over
+    bool broken = false; // because fmaxf ignores NaN
     for (u32 i = threadIdx.x; i < count; i += 256) {
         highest = fmaxf(highest, from[i]);
         broken = broken || from[i] != from[i];

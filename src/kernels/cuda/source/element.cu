@@ -1,9 +1,9 @@
-// What a feature map is made of. The engine compiles these sources once per precision: ELEMENT is 16 for f16, 17 for
-// bf16 and 32 for f32. No header of the CUDA toolkit is included, so that NVRTC alone is enough.
+// The element type of feature maps. The engine compiles these sources once per precision: ELEMENT is 16 for f16, 17 for
+// bf16 and 32 for f32. They include no headers of the CUDA toolkit, so NVRTC is sufficient.
 //
-// Arithmetic is in f32 everywhere; `widen` and `narrow` are the only ways in and out.
+// All arithmetic is in f32; `widen` and `narrow` are the only conversions.
 
-typedef unsigned long long size; // of memory: never 32 bits
+typedef unsigned long long size; // sizes and offsets in memory, always 64 bits
 typedef unsigned int u32;
 
 #if ELEMENT == 32
@@ -14,12 +14,12 @@ struct element {
 };
 #endif
 
-// Eight neighbouring channels of a pixel, which memory moves at once.
+// Eight neighbouring channels of a pixel, loaded and stored as one vector.
 struct __align__(16) Eight {
     element at[8];
 };
 
-// Two neighbouring elements, as `multiply_add` takes them.
+// Two neighbouring elements, the operands of `multiply_add`.
 struct __align__(2 * sizeof(element)) Two {
     element at[2];
 };
@@ -38,7 +38,7 @@ __device__ __forceinline__ float widen(element x) {
 #endif
 }
 
-// Rounds to nearest; what is too large becomes an infinity.
+// Rounds to nearest; values that are too large become infinite.
 __device__ __forceinline__ element narrow(float x) {
 #if ELEMENT == 32
     return x;
@@ -54,8 +54,8 @@ __device__ __forceinline__ element narrow(float x) {
 }
 
 #if ELEMENT != 32
-// A warp's C += A·B on tensor cores: C [16][8] in f32, A [16][16], B [16][8]. With row = lane / 4 and pair = lane % 4,
-// a lane holds
+// Computes a warp's C += A·B on tensor cores: C [16][8] in f32, A [16][16], B [16][8]. With row = lane / 4 and
+// pair = lane % 4, a lane holds
 //   A  (row, pair), (row + 8, pair), (row, pair + 4), (row + 8, pair + 4), in pairs of neighbouring columns
 //   B  (pair, row), (pair + 4, row), in pairs of neighbouring rows
 //   C  (row, 2·pair), (row, 2·pair + 1), and the same in row + 8

@@ -1,10 +1,10 @@
-// Group norm in two launches: `norm_statistics` reads a map [pixels][channels] and leaves a scale and a shift per channel;
-// `norm_apply` reads it again and writes scale·x + shift, with or without SiLU.
+// Group norm in two launches: `norm_statistics` reads a map [pixels][channels] and writes a scale and a shift per channel;
+// `norm_apply` reads the map again and writes scale·x + shift, with or without SiLU.
 //
-// The variance is never a difference of large numbers: a thread subtracts the first value it sees of a channel from all
-// that follow, and what threads and blocks found is merged pairwise (T. Chan, G. Golub and R. LeVeque, 1979).
+// The variance is never a difference of large numbers: each thread subtracts its first value of a channel from all the
+// others, and the moments of threads and blocks are merged pairwise (T. Chan, G. Golub and R. LeVeque, 1979).
 
-// Of some values: how many, their mean, and the sum of squared distances from it.
+// The count of some values, their mean, and the sum of their squared distances from it.
 struct Moments {
     float count, mean, squares;
 };
@@ -17,9 +17,9 @@ __device__ __forceinline__ void merge(Moments &a, Moments b) {
     a.count = count;
 }
 
-// A block takes `slab` pixels from blockIdx.x·slab on. Its threads are `rows` rows of channels/8 threads; the shared
-// memory is [rows][channels] moments without the count. The block that ends last merges all blocks' moments
-// [blocks][groups]; `ended` is zero before and after.
+// A block processes `slab` pixels from blockIdx.x·slab on. Its threads form `rows` rows of channels/8 threads; the shared
+// memory is [rows][channels] moments without the count. The last block to end merges the moments [blocks][groups] of all
+// blocks; `ended` is zero before and after.
 extern "C" __global__ void __launch_bounds__(256) norm_statistics(
     const element *map, const float *weight, const float *bias, float *scale, float *shift, Moments *moments,
     u32 *ended, size pixels, size slab, u32 channels, u32 groups, u32 per_group, float eps) {
@@ -73,7 +73,7 @@ extern "C" __global__ void __launch_bounds__(256) norm_statistics(
     if (!last) return;
     __threadfence();
 
-    // Each group's blocks are merged by `share` threads, and these by the first of them.
+    // `share` threads merge the blocks of a group, and the first of them merges their results.
     u32 together = min(groups, 256u), share = 256 / together;
     for (u32 base = 0; base < groups; base += together) {
         u32 group = base + threadIdx.x / share, lane = threadIdx.x % share;

@@ -1,7 +1,7 @@
-// Between the host's planes [c][h·w] of f32 and the device's maps [h·w][channels], whose channels are padded with zeros
-// to a multiple of eight; and from the four phases of an upsampled picture to the picture.
+// Conversions between the host's planes [c][h·w] of f32 and the device's maps [h·w][channels], whose channels are padded
+// with zeros to a multiple of eight, and from the four phases of an upsampled picture to the picture.
 
-// Weights and the like, as they are.
+// Converts weights without changing their layout.
 extern "C" __global__ void narrow_all(const float *from, element *to, size count) {
     size stride = (size)gridDim.x * blockDim.x;
     for (size i = (size)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += stride) to[i] = narrow(from[i]);
@@ -16,7 +16,7 @@ extern "C" __global__ void from_planes(const float *planes, element *map, size p
     }
 }
 
-// Sets `broken` where a value is a NaN or an infinity.
+// Sets `broken` if a value is NaN or infinite.
 extern "C" __global__ void to_planes(
     const element *map, float *planes, u32 *broken, size pixels, u32 planes_count, u32 channels) {
     size stride = (size)gridDim.x * blockDim.x;
@@ -31,8 +31,8 @@ extern "C" __global__ void to_planes(
     if (!finite) *broken = 1;
 }
 
-// phases [height + 1][width + 1][4][channels] → picture [2·height][2·width][channels]. Phase 2·y + x of the position
-// (i, j) is the picture's pixel (2·(i − y) + y, 2·(j − x) + x): those outside the picture are left out.
+// phases [height + 1][width + 1][4][channels] → picture [2·height][2·width][channels]. Phase 2·y + x at position (i, j) is
+// the picture's pixel (2·(i − y) + y, 2·(j − x) + x); pixels outside the picture are skipped.
 extern "C" __global__ void interleave(const element *phases, element *picture, u32 height, u32 width, u32 channels) {
     u32 eights = channels / 8, line = 2 * width * eights;
     for (u32 row = blockIdx.y; row < 2 * height; row += gridDim.y) {
@@ -44,7 +44,7 @@ extern "C" __global__ void interleave(const element *phases, element *picture, u
     }
 }
 
-// What cuDNN does in the convolution itself where it can: map [pixels][channels] += bias [channels].
+// map [pixels][channels] += bias [channels], for convolutions that cuDNN does not fuse with their bias.
 extern "C" __global__ void add_bias(element *map, const float *bias, size pixels, u32 channels) {
     u32 count = (u32)pixels * channels; // a map has fewer than 2³¹ elements
     for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
