@@ -8,8 +8,7 @@ use candle_core::Tensor;
 use vae::checkpoint::{Source, built_in};
 use vae::latents::{Latents, Provenance};
 use vae::model::{self, Config};
-use vae::picture::read::MOST_PIXELS;
-use vae::picture::{Format, Picture};
+use vae::picture::{Format, MAX_PIXELS, Picture};
 
 use super::args::DecodeArgs;
 use super::failure::Failure;
@@ -128,8 +127,8 @@ fn check_size(latents: &Latents, config: &Config, session: &Session) -> Result<(
         bail!("it has {channels} channels, and this model decodes {}", config.latent_channels);
     }
     let pixels = height as u64 * width as u64 * (config.downscale() as u64).pow(2);
-    if pixels > MOST_PIXELS {
-        bail!("its pictures have {pixels} pixels, more than the {MOST_PIXELS} that are made");
+    if pixels > MAX_PIXELS {
+        bail!("its pictures have {pixels} pixels, more than the {MAX_PIXELS} that are made");
     }
     session.check_memory(Work::Decode, pixels)
 }

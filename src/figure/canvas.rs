@@ -1,9 +1,8 @@
 //! Pixels to paint on, one byte a channel.
 
 use super::{FigureError, Rgb};
-use crate::picture::read::MOST_PIXELS;
 use crate::picture::write::file_bytes;
-use crate::picture::{Format, Picture, PictureError};
+use crate::picture::{Format, MAX_PIXELS, Picture, PictureError};
 
 /// A place on a canvas, in pixels from its upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +33,7 @@ impl Canvas {
     pub fn new(width: usize, height: usize, colour: Rgb) -> Result<Self, FigureError> {
         let too_large = FigureError::TooLarge { width, height };
         let pixels = match width.checked_mul(height) {
-            Some(pixels) if pixels as u64 <= MOST_PIXELS => pixels,
+            Some(pixels) if pixels as u64 <= MAX_PIXELS => pixels,
             _ => return Err(too_large),
         };
         let mut rgb = Vec::new();

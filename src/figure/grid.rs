@@ -1,8 +1,7 @@
 //! The tutorial's `image_grid`, for pictures of different sizes too.
 
 use super::{Canvas, FigureError, Rgb};
-use crate::picture::Picture;
-use crate::picture::read::MOST_PIXELS;
+use crate::picture::{MAX_PIXELS, Picture};
 
 /// Rows, columns, and the size of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +42,7 @@ impl Layout {
         self.cell = (self.cell.0.max(width), self.cell.1.max(height));
         let (width, height) = self.size();
         match width.checked_mul(height) {
-            Some(pixels) if pixels as u64 <= MOST_PIXELS => Ok(()),
+            Some(pixels) if pixels as u64 <= MAX_PIXELS => Ok(()),
             _ => Err(FigureError::TooLarge { width, height }),
         }
     }

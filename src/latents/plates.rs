@@ -3,8 +3,7 @@
 use candle_core::Tensor;
 
 use super::LatentsError;
-use crate::picture::Picture;
-use crate::picture::read::MOST_PIXELS;
+use crate::picture::{MAX_PIXELS, Picture};
 
 /// One channel in greys, from its least value (black) to its greatest (white). What is no finite number is red.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +48,7 @@ const GAP: usize = 8;
 pub fn sheet(latents: &Tensor) -> Result<Picture, LatentsError> {
     let (n, c, h, w) = latents.dims4()?;
     let size = |side: usize| (c * (w * side + GAP) - GAP, n * (h * side + GAP) - GAP);
-    let fits = |&side: &usize| (size(side).0 as u64).saturating_mul(size(side).1 as u64) <= MOST_PIXELS;
+    let fits = |&side: &usize| (size(side).0 as u64).saturating_mul(size(side).1 as u64) <= MAX_PIXELS;
     let side = (1..=ENLARGED).rev().find(fits);
     let side =
         side.ok_or_else(|| LatentsError::Tensor(format!("too many for a picture: {:?}", latents.dims())))?;

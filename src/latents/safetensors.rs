@@ -17,7 +17,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::picture::read::MOST_PIXELS;
+use crate::picture::MAX_PIXELS;
 
 use super::{Draw, Latents, LatentsError, Provenance, Scaling};
 
@@ -174,7 +174,7 @@ fn parse_size(text: &str) -> Option<(usize, usize)> {
     let side = |s: &str| s.parse::<u16>().ok().filter(|&s| s > 0).map(usize::from);
     let (width, height) = text.split_once('x')?;
     let (width, height) = (side(width)?, side(height)?);
-    ((width * height) as u64 <= MOST_PIXELS).then_some((width, height))
+    ((width * height) as u64 <= MAX_PIXELS).then_some((width, height))
 }
 
 #[cfg(test)]

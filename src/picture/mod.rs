@@ -21,6 +21,10 @@ pub use write::Format;
 /// The picture that comes with the program, 768×512, drawn by `examples/draw_sample`.
 pub const SAMPLE_PNG: &[u8] = include_bytes!("../../assets/sample.png");
 
+/// The most pixels that a picture may have, read, decoded or drawn: Pillow's own limit (twice its
+/// `Image.MAX_IMAGE_PIXELS`). Larger ones are refused before memory is allocated for them.
+pub const MAX_PIXELS: u64 = 178_956_970;
+
 /// An RGB picture in memory, row by row from the top, without alpha.
 ///
 /// Samples are on the scale of bytes, 0 to 255. Those of an 8-bit picture are whole numbers; those of a 16-bit
@@ -60,7 +64,7 @@ pub enum PictureError {
     #[error("its format is not known; PNG, JPEG, WebP, TIFF, BMP, GIF and QOI can be read")]
     UnknownFormat,
     /// A header that asks for more memory than is given.
-    #[error("it is {width}×{height}, more than the {} megapixels that are taken", read::MOST_PIXELS / 1_000_000)]
+    #[error("it is {width}×{height}, more than the {} megapixels that are taken", MAX_PIXELS / 1_000_000)]
     TooLarge {
         /// Pixels across.
         width: u32,

@@ -7,10 +7,7 @@ use std::str::FromStr;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use super::{Picture, PictureError};
-
-/// Pictures of more pixels are refused before any memory is taken for them: as many as Pillow takes.
-pub const MOST_PIXELS: u64 = 178_956_970;
+use super::{MAX_PIXELS, Picture, PictureError};
 
 /// A colour, 0 to 255 a channel, on which transparent pictures are laid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,11 +111,11 @@ pub(super) fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + 
         return Err(PictureError::CutOff);
     }
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MOST_PIXELS * 8); // RGBA of 16 bits
+    limits.max_alloc = Some(MAX_PIXELS * 8); // RGBA of 16 bits
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(PictureError::Decode)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(PictureError::TooLarge { width, height });
     }
     Ok((format, decoder))
