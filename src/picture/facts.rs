@@ -1,4 +1,4 @@
-//! What a picture file says of itself before it is decoded.
+//! The header of a picture file, read without decoding any pixels.
 
 use image::metadata::Orientation;
 use image::{ExtendedColorType, ImageDecoder};
@@ -9,27 +9,27 @@ use super::read::decoder;
 /// The header of a picture file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
-    /// `PNG`, `JPEG` and so on.
+    /// The file format: `PNG`, `JPEG` and so on.
     pub format: String,
-    /// Pixels across and down, as they are stored.
+    /// The stored width and height in pixels, before any rotation.
     pub stored: (u32, u32),
-    /// Its colours, as they are stored.
+    /// The stored colours.
     pub color: Color,
-    /// What makes it upright, by its EXIF data.
+    /// The transformation that makes the picture upright, if its EXIF data asks for one.
     pub turn: Option<&'static str>,
 }
 
-/// The kind of a picture's samples.
+/// The colours of a picture file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Color {
-    /// `grey`, `RGB` and so on.
+    /// The channels: `grey`, `RGB` and so on.
     pub kind: &'static str,
-    /// Bits of a sample.
+    /// Bits per channel.
     pub bits: u16,
 }
 
 impl Facts {
-    /// Reads the header of a file that is in memory.
+    /// Reads the header from the bytes of a file.
     pub fn of(bytes: &[u8]) -> Result<Self, PictureError> {
         let (format, mut decoder) = decoder(bytes)?;
         let orientation = decoder.orientation().map_err(PictureError::Decode)?;

@@ -2,10 +2,10 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`read`] | a file of any format → [`Picture`]: orientation applied, alpha composited |
-//! | [`facts`] | what a file says of itself before it is decoded |
+//! | [`read`] | a picture file → [`Picture`], upright and without alpha |
+//! | [`facts`] | the header of a picture file |
 //! | [`resize`] | Pillow's LANCZOS |
-//! | [`tensor`] | [`Picture`] ⇄ tensor `[1,3,h,w]` in −1..1 |
+//! | [`tensor`] | [`Picture`] ⇄ tensor `[1, 3, h, w]` in −1..1 |
 //! | [`mod@write`] | [`Picture`] → PNG, JPEG or WebP |
 
 pub mod facts;
@@ -18,7 +18,7 @@ pub use facts::Facts;
 pub use read::Background;
 pub use write::Format;
 
-/// The picture that comes with the program, 768×512, drawn by `examples/draw_sample`.
+/// The built-in sample picture, a PNG of 768×512 pixels, drawn by `examples/draw_sample`.
 pub const SAMPLE_PNG: &[u8] = include_bytes!("../../assets/sample.png");
 
 /// The most pixels that a picture may have, read, decoded or drawn: Pillow's own limit (twice its
@@ -27,62 +27,62 @@ pub const MAX_PIXELS: u64 = 178_956_970;
 
 /// An RGB picture in memory, row by row from the top, without alpha.
 ///
-/// Samples are on the scale of bytes, 0 to 255. Those of an 8-bit picture are whole numbers; those of a 16-bit
-/// picture have the fractions that 8 bits cannot hold.
+/// Its values are in 0..255: whole numbers if the picture has 8 bits per channel; with 16 bits, they keep the
+/// fractions that 8 bits cannot hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     width: usize,
     height: usize,
-    samples: Vec<f32>, // [height, width, 3]
-    whole: bool,
+    values: Vec<f32>, // [height, width, 3]
+    is_8bit: bool,
 }
 
 /// Why a picture could not be read, prepared or written.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
     /// The file cannot be opened or read.
-    #[error("cannot read it: {0}")]
+    #[error("cannot read the file: {0}")]
     Read(std::io::Error),
-    /// Not a picture, or a broken one.
-    #[error("it is no picture that can be read: {0}")]
+    /// The header or the data of the picture is damaged, or of a kind that cannot be decoded.
+    #[error("not a readable picture: {0}")]
     Decode(image::ImageError),
-    /// A JPEG file without an end.
-    #[error("it is a picture that was cut off: fetch it again")]
-    CutOff,
-    /// What the model gave is no picture.
+    /// A JPEG file without an end-of-image marker.
+    #[error("the picture is incomplete; download or copy it again")]
+    Incomplete,
+    /// The model's output is not a picture.
     #[error("{bad} of {all} decoded values are NaN or infinite")]
     NotFinite {
-        /// How many.
+        /// The number of NaN and infinite values.
         bad: usize,
-        /// Of how many.
+        /// The number of values.
         all: usize,
     },
-    /// candle refuses.
+    /// An error of candle.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    /// A format that is not built in.
-    #[error("its format is not known; PNG, JPEG, WebP, TIFF, BMP, GIF and QOI can be read")]
+    /// The content is in none of the formats that can be read.
+    #[error("not a PNG, JPEG, WebP, TIFF, BMP, GIF or QOI picture")]
     UnknownFormat,
-    /// A header that asks for more memory than is given.
-    #[error("it is {width}×{height}, more than the {} megapixels that are taken", MAX_PIXELS / 1_000_000)]
+    /// More than [`MAX_PIXELS`].
+    #[error("{width}×{height} pixels are more than the limit of {} megapixels", MAX_PIXELS / 1_000_000)]
     TooLarge {
-        /// Pixels across.
+        /// Width in pixels.
         width: u32,
-        /// Pixels down.
+        /// Height in pixels.
         height: u32,
     },
-    /// Nothing is left when both sides are floored to a multiple.
-    #[error("it is {width}×{height}, and both sides must be at least {multiple}{}", if *multiple > 8 { "; try --multiple 8" } else { "" })]
+    /// A side is smaller than the multiple that it is rounded down to.
+    #[error("{width}×{height} pixels are too few: both sides must be at least {multiple}{}", if *multiple > 8 { "; try --multiple 8" } else { "" })]
     TooSmall {
-        /// Pixels across.
+        /// Width in pixels.
         width: usize,
-        /// Pixels down.
+        /// Height in pixels.
         height: usize,
-        /// What the sides are floored to.
+        /// What both sides are rounded down to a multiple of.
         multiple: usize,
     },
-    /// The writer refused.
-    #[error("cannot make the picture file: {0}")]
+    /// The picture cannot be stored in the format.
+    #[error("cannot write the picture: {0}")]
     Encode(image::ImageError),
 }
 
@@ -93,43 +93,45 @@ impl From<std::io::Error> for PictureError {
 }
 
 impl Picture {
-    /// A picture from bytes `[height, width, 3]`.
+    /// Creates an 8-bit picture from bytes `[height, width, 3]`.
     ///
     /// # Panics
     /// If the number of bytes is not width × height × 3.
     pub fn from_rgb8(width: usize, height: usize, bytes: &[u8]) -> Self {
-        let samples: Vec<f32> = bytes.iter().map(|&b| f32::from(b)).collect();
-        Self::new(width, height, samples, true)
+        let values: Vec<f32> = bytes.iter().map(|&b| f32::from(b)).collect();
+        Self::new(width, height, values, true)
     }
 
-    fn new(width: usize, height: usize, samples: Vec<f32>, whole: bool) -> Self {
-        assert_eq!(samples.len(), width * height * 3, "a picture of {width}×{height}");
-        Self { width, height, samples, whole }
+    fn new(width: usize, height: usize, values: Vec<f32>, is_8bit: bool) -> Self {
+        assert_eq!(values.len(), width * height * 3, "a picture of {width}×{height}");
+        Self { width, height, values, is_8bit }
     }
 
-    /// Pixels across.
+    /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Pixels down.
+    /// Height in pixels.
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// Samples `[height, width, 3]`, 0 to 255.
-    pub fn samples(&self) -> &[f32] {
-        &self.samples
+    /// The values `[height, width, 3]` in 0..255.
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 
-    /// Samples `[height, width, 3]`, rounded to bytes.
+    /// The values `[height, width, 3]`, rounded to bytes.
     pub fn to_rgb8(&self) -> Vec<u8> {
-        self.samples.iter().map(|s| s.round() as u8).collect()
+        self.values.iter().map(|v| v.round() as u8).collect()
     }
 
-    /// What the VAE is shown: both sides floored to a multiple of `multiple` with Pillow's LANCZOS.
+    /// Returns what the VAE encodes: the picture resized with Pillow's LANCZOS, both sides rounded down to a
+    /// multiple of `multiple`. This is the tutorial's `preprocess`, whose multiple is 32: 516×484 becomes 512×480.
     ///
-    /// The tutorial's `preprocess`; its multiple is 32. 516×484 becomes 512×480.
+    /// # Errors
+    /// [`PictureError::TooSmall`] if a side is smaller than `multiple`.
     pub fn preprocess(&self, multiple: usize) -> Result<Self, PictureError> {
         let (width, height) = (self.width - self.width % multiple, self.height - self.height % multiple);
         if width == 0 || height == 0 {

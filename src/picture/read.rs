@@ -9,19 +9,19 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 
 use super::{MAX_PIXELS, Picture, PictureError};
 
-/// A colour, 0 to 255 a channel, on which transparent pictures are laid.
+/// The RGB colour, 0..255 per channel, behind transparent pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Background(pub [u8; 3]);
 
 impl Background {
-    /// The default.
+    /// White, the default.
     pub const WHITE: Self = Self([255; 3]);
 }
 
 impl FromStr for Background {
     type Err = String;
 
-    /// `white`, `black`, `gray`, or hexadecimal digits as on the web: `#rrggbb`, `#rgb`, the sign optional.
+    /// Parses `white`, `black`, `gray` or a hexadecimal colour as on the web: `#rrggbb` or `#rgb`, the `#` optional.
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.strip_prefix('#').unwrap_or(text);
         let hex = |s: &str| u8::from_str_radix(s, 16).ok();
@@ -40,18 +40,22 @@ impl FromStr for Background {
                 }
             }
         }
-        Err(format!("`{text}` is no colour: white, black, gray, or #rrggbb"))
+        Err(format!("`{text}` is not a colour; use white, black, gray or #rrggbb"))
     }
 }
 
 impl Picture {
-    /// Reads a file. The format is told by its content, not by its name.
+    /// Reads a picture file as [`Picture::from_bytes`] does. Its content decides the format, not its name.
     pub fn open(path: &Path, background: Background) -> Result<Self, PictureError> {
         Self::from_bytes(&std::fs::read(path)?, background)
     }
 
-    /// Reads a picture file that is in memory: turned upright as its EXIF data says, the first frame of an
-    /// animation, grey as equal R, G and B, alpha laid on `background`.
+    /// Reads the bytes of a picture file: rotated as its EXIF data says, the first frame of an animation, grey as
+    /// equal R, G and B, alpha composited onto `background`.
+    ///
+    /// # Errors
+    /// [`PictureError::UnknownFormat`], [`PictureError::Decode`], [`PictureError::Incomplete`] or
+    /// [`PictureError::TooLarge`].
     pub fn from_bytes(bytes: &[u8], background: Background) -> Result<Self, PictureError> {
         let (_, mut decoder) = decoder(bytes)?;
         let (width, height) = decoder.dimensions();
@@ -64,7 +68,7 @@ impl Picture {
         Ok(Self::from_image(&image, background))
     }
 
-    /// Width and height of what [`Picture::from_bytes`] would give, from the header alone.
+    /// Returns the width and height that [`Picture::from_bytes`] would give, from the header alone.
     pub fn size_of(bytes: &[u8]) -> Result<(usize, usize), PictureError> {
         use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
         let (_, mut decoder) = decoder(bytes)?;
@@ -78,10 +82,10 @@ impl Picture {
     fn from_image(image: &DynamicImage, Background(background): Background) -> Self {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let color = image.color();
-        let whole = color.bytes_per_pixel() == color.channel_count(); // one byte a channel
-        let samples: Vec<f32> = if whole && !color.has_alpha() {
-            image.to_rgb8().iter().map(|&s| f32::from(s)).collect()
-        } else if whole {
+        let is_8bit = color.bytes_per_pixel() == color.channel_count(); // one byte per channel
+        let values: Vec<f32> = if is_8bit && !color.has_alpha() {
+            image.to_rgb8().iter().map(|&v| f32::from(v)).collect()
+        } else if is_8bit {
             let opaque = |[r, g, b, a]: [u8; 4]| {
                 let over = |c: u8, under: u8| {
                     let (c, under, a) = (f32::from(c), f32::from(under), f32::from(a) / 255.0);
@@ -99,19 +103,19 @@ impl Picture {
             };
             image.to_rgba32f().pixels().flat_map(|p| opaque(p.0)).collect()
         };
-        Self::new(width, height, samples, whole)
+        Self::new(width, height, values, is_8bit)
     }
 }
 
-/// The format of a picture file, and what will read it within limits. No memory is taken yet for pixels.
+/// Returns the format of a picture file and a decoder within [`MAX_PIXELS`]. No pixel is decoded yet.
 pub(super) fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + '_), PictureError> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     let format = reader.format().ok_or(PictureError::UnknownFormat)?;
-    if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
-        return Err(PictureError::CutOff);
+    if format == ImageFormat::Jpeg && !is_complete_jpeg(bytes) {
+        return Err(PictureError::Incomplete);
     }
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_PIXELS * 8); // RGBA of 16 bits
+    limits.max_alloc = Some(MAX_PIXELS * 8); // bytes of a 16-bit RGBA pixel
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(PictureError::Decode)?;
     let (width, height) = decoder.dimensions();
@@ -121,17 +125,18 @@ pub(super) fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + 
     Ok((format, decoder))
 }
 
-/// Whether a JPEG file has its end-of-image marker. The decoder fills what is missing with grey, and says nothing.
+/// Checks whether a JPEG file has its end-of-image marker. Without it, the decoder fills the missing part with grey
+/// and reports no error.
 ///
-/// Walks from marker to marker (ITU-T T.81, annex B): segments say how long they are; inside a scan, 0xff is followed
-/// by 0 or by the number of a restart.
-fn is_whole_jpeg(bytes: &[u8]) -> bool {
+/// Walks from marker to marker (ITU-T T.81, annex B): a segment states its length; within a scan, 0xff is followed by
+/// 0 or is a restart marker.
+fn is_complete_jpeg(bytes: &[u8]) -> bool {
     let mut at = 2; // after the start-of-image marker
     while let Some(&[first, second]) = bytes.get(at..at + 2) {
         at += match (first, second) {
             (0xff, 0xd9) => return true,
             (0xff, 0x01 | 0xd0..=0xd8) => 2,
-            (0xff, 0x00 | 0xff) | (..0xff, _) => 1, // data, or fill before a marker
+            (0xff, 0x00 | 0xff) | (..0xff, _) => 1, // data, or padding before a marker
             (0xff, _) => match bytes.get(at + 2..at + 4) {
                 Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
                 _ => return false,
@@ -146,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backgrounds_are_named_or_hexadecimal() {
+    fn a_background_is_a_name_or_hexadecimal() {
         assert_eq!("white".parse(), Ok(Background([255, 255, 255])));
         assert_eq!("#0a80ff".parse(), Ok(Background([10, 128, 255])));
         assert_eq!("0a80ff".parse(), Ok(Background([10, 128, 255])));

@@ -1,27 +1,27 @@
-//! [`Picture`] ⇄ the tensors that the model takes and gives.
+//! [`Picture`] ⇄ the tensors that the model reads and returns.
 
 use candle_core::{DType, Device, Storage, Tensor};
 
 use super::{Picture, PictureError};
 
 impl Picture {
-    /// Pixels `[1, 3, h, w]` in −1..1: `2 · (sample / 255) − 1`, in f32.
+    /// Returns the pixels `[1, 3, h, w]` in −1..1 as f32: `2 · (value / 255) − 1`.
     pub fn to_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
         let plane = self.width * self.height;
         let mut pixels = vec![0f32; 3 * plane];
-        for (i, rgb) in self.samples.chunks_exact(3).enumerate() {
-            for (c, sample) in rgb.iter().enumerate() {
-                pixels[c * plane + i] = 2.0 * (sample / 255.0) - 1.0;
+        for (i, rgb) in self.values.chunks_exact(3).enumerate() {
+            for (c, value) in rgb.iter().enumerate() {
+                pixels[c * plane + i] = 2.0 * (value / 255.0) - 1.0;
             }
         }
         Tensor::from_vec(pixels, (1, 3, self.height, self.width), device)
     }
 
-    /// Pixels `[1, 3, h, w]` or `[3, h, w]`, about −1..1 → bytes: `(x/2 + 0.5).clamp(0, 1) · 255`, rounded to the
-    /// nearest, halves to even, as numpy does.
+    /// Converts pixels `[1, 3, h, w]` or `[3, h, w]` in about −1..1 to an 8-bit picture:
+    /// `(x/2 + 0.5).clamp(0, 1) · 255`, rounded to the nearest, halves to even, as numpy does.
     ///
     /// # Errors
-    /// If a value is not finite: a picture with holes would hide that something went wrong.
+    /// [`PictureError::NotFinite`] if a value is NaN or infinite: clamping would hide the failure.
     pub fn from_tensor(pixels: &Tensor) -> Result<Self, PictureError> {
         let pixels = if pixels.rank() == 4 { pixels.squeeze(0)? } else { pixels.clone() };
         let (channels, height, width) = pixels.dims3()?;
@@ -31,7 +31,7 @@ impl Picture {
         let pixels = pixels.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
         let (storage, layout) = pixels.storage_and_layout();
         let Storage::Cpu(planes) = &*storage else {
-            return Err(candle_core::Error::Msg("a tensor on the CPU is not there".into()).into());
+            return Err(candle_core::Error::Msg("the tensor has no storage on the CPU".into()).into());
         };
         let planes = &planes.as_slice::<f32>()?[layout.start_offset()..][..3 * height * width]; // no copy
         let bad = planes.iter().filter(|p| !p.is_finite()).count();
@@ -40,10 +40,10 @@ impl Picture {
         }
         let level = |p: f32| ((p / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even();
         let plane = height * width;
-        let mut samples = Vec::with_capacity(3 * plane);
+        let mut values = Vec::with_capacity(3 * plane);
         for i in 0..plane {
-            samples.extend([0, 1, 2].map(|c| level(planes[c * plane + i])));
+            values.extend([0, 1, 2].map(|c| level(planes[c * plane + i])));
         }
-        Ok(Self::new(width, height, samples, true))
+        Ok(Self::new(width, height, values, true))
     }
 }

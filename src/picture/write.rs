@@ -10,14 +10,14 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use super::{Picture, PictureError};
 
-/// The formats that can be written.
+/// A format that can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Lossless.
+    /// PNG.
     Png,
-    /// Lossy, with a quality from 1 to 100.
+    /// JPEG, which is lossy.
     Jpeg {
-        /// 1 to 100.
+        /// The quality, from 1 to 100.
         quality: u8,
     },
     /// Lossless WebP.
@@ -25,24 +25,27 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a file's extension asks for; the quality is for JPEG.
+    /// Returns the format for a file's extension; `quality` is used for JPEG only.
     ///
     /// # Errors
-    /// A text for people, where the extension is missing or not known.
+    /// A human-readable message if the extension is missing or unknown.
     pub fn from_path(path: &Path, quality: u8) -> Result<Self, String> {
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         match extension.as_deref() {
             Some("png") => Ok(Self::Png),
             Some("jpg" | "jpeg") => Ok(Self::Jpeg { quality }),
             Some("webp") => Ok(Self::WebP),
-            Some(other) => Err(format!("pictures are written as .png, .jpg or .webp, not .{other}")),
-            None => Err(format!("`{}` needs an extension: .png, .jpg or .webp", path.display())),
+            Some(other) => Err(format!("cannot write .{other} files; use .png, .jpg or .webp")),
+            None => Err(format!("`{}` has no extension; use .png, .jpg or .webp", path.display())),
         }
     }
 }
 
 impl Picture {
-    /// The bytes of a picture file with 8 bits a channel.
+    /// Returns the bytes of a picture file with 8 bits per channel.
+    ///
+    /// # Errors
+    /// [`PictureError::Encode`] if the picture is too large for the format.
     pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
         file_bytes(&self.to_rgb8(), self.width, self.height, format)
     }

@@ -70,7 +70,7 @@ fn latents_with_holes_are_shown_and_their_holes_counted() {
     assert_eq!(holes, [json!([0, 0]), json!([1, 1]), json!([0, 0]), json!([0, 0])]);
     let plates = Picture::open(&folder.path("plates.png"), Background::WHITE).expect("a picture");
     assert_eq!((plates.width(), plates.height()), (4 * 24 + 3 * 8, 16));
-    let pixel = |x: usize, y: usize| plates.samples()[(y * plates.width() + x) * 3..][..3].to_vec();
+    let pixel = |x: usize, y: usize| plates.values()[(y * plates.width() + x) * 3..][..3].to_vec();
     assert_eq!((pixel(0, 0), pixel(8, 0)), (vec![255.0; 3], vec![0.0; 3]));
     assert_eq!(pixel(32 + 8, 7), [255.0, 0.0, 0.0]);
 }
@@ -140,7 +140,7 @@ fn files_that_are_broken_or_nothing_known_are_clear_errors() {
     let whole = safetensors::serialize([("latents", &whole)], None).expect("serializes");
     for (name, bytes, texts) in [
         ("cut.png", &png[..png.len() / 2], &["picture"][..]),
-        ("empty", b"", &["format"]),
+        ("empty", b"", &["not a PNG"]),
         ("text.safetensors", b"not safetensors at all", &["no safetensors file and no picture"]),
         ("cut.safetensors", &stored[..stored.len() - 5], &["no valid safetensors"]),
     ] {

@@ -17,13 +17,13 @@ fn read(bytes: &[u8]) -> Picture {
     Picture::from_bytes(bytes, Background::WHITE).expect("a picture")
 }
 
-/// 3 × 2, every pixel another colour.
+/// 3 × 2 pixels, each of a different colour.
 fn small() -> DynamicImage {
     image::RgbImage::from_fn(3, 2, |x, y| Rgb([100 * x as u8, 200 * y as u8, 7])).into()
 }
 
 #[test]
-fn resizing_is_pillows_lanczos() {
+fn resizing_agrees_with_pillows_lanczos() {
     let golden = Golden::open("resize.safetensors");
     let (height, width, _) = golden.tensor("source").dims3().expect("[h, w, 3]");
     let source = Picture::from_rgb8(width, height, &golden.bytes("source"));
@@ -32,7 +32,7 @@ fn resizing_is_pillows_lanczos() {
         let (off, most) = differing(&got, &golden.bytes(&format!("resized_{width}x{height}")), 1);
         assert!(
             off < 1e-4,
-            "{width}×{height}: {off} of the samples are off by more than a level, {most} at most"
+            "{width}×{height}: a share of {off} of the values is off by more than a level, at most by {most}"
         );
     }
 }
@@ -58,7 +58,7 @@ fn grey_becomes_rgb() {
 }
 
 #[test]
-fn transparency_is_laid_on_the_background() {
+fn transparent_pixels_are_composited_onto_the_background() {
     let image = image::RgbaImage::from_fn(3, 1, |x, _| Rgba([200, 100, 0, [0, 128, 255][x as usize]]));
     let png = bytes(&image.into(), ImageFormat::Png);
     assert_eq!(read(&png).to_rgb8(), [255, 255, 255, 227, 177, 127, 200, 100, 0]);
@@ -67,18 +67,18 @@ fn transparency_is_laid_on_the_background() {
 }
 
 #[test]
-fn sixteen_bits_keep_their_fractions() {
+fn a_16_bit_picture_keeps_its_fractions() {
     let image = image::ImageBuffer::from_fn(2, 1, |x, _| Rgb([1000 + 64 * x as u16, 65535, 0]));
     let picture = read(&bytes(&DynamicImage::ImageRgb16(image), ImageFormat::Png));
     let wanted = [1000.0 / 257.0, 255.0, 0.0, 1064.0 / 257.0, 255.0, 0.0];
-    for (got, wanted) in picture.samples().iter().zip(wanted) {
+    for (got, wanted) in picture.values().iter().zip(wanted) {
         assert!((got - wanted).abs() < 1e-4, "{got} is not {wanted}");
     }
 }
 
 #[test]
 fn exif_orientation_is_applied() {
-    // JPEG quality 100 on flat quarters: which corner is red, green, blue, white?
+    // Four flat quarters, at JPEG quality 100: red, green, blue and white.
     let corners = image::RgbImage::from_fn(32, 16, |x, y| match (x < 16, y < 8) {
         (true, true) => Rgb([255, 0, 0]),
         (false, true) => Rgb([0, 255, 0]),
@@ -93,7 +93,7 @@ fn exif_orientation_is_applied() {
     ] {
         let mut file = Vec::new();
         let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 100);
-        encoder.set_exif_metadata(exif(orientation)).expect("EXIF is possible in JPEG");
+        encoder.set_exif_metadata(exif(orientation)).expect("JPEG can hold EXIF data");
         encoder.write_image(&corners, 32, 16, image::ExtendedColorType::Rgb8).expect("writes");
         let picture = read(&file);
         assert_eq!((picture.width(), picture.height()), size, "orientation {orientation}");
@@ -105,13 +105,13 @@ fn exif_orientation_is_applied() {
     }
 }
 
-/// EXIF data with the orientation and nothing else: a TIFF header, one entry, no next directory.
+/// EXIF data with nothing but the orientation: a TIFF header, one entry, no next directory.
 fn exif(orientation: u8) -> Vec<u8> {
     [b"II*\0\x08\0\0\0", &b"\x01\0\x12\x01\x03\0\x01\0\0\0"[..], &[orientation, 0, 0, 0], &[0; 4]].concat()
 }
 
 #[test]
-fn a_gif_gives_its_first_frame() {
+fn a_gif_is_read_as_its_first_frame() {
     let frame =
         |level: u8| image::Frame::new(image::RgbaImage::from_pixel(4, 3, Rgba([level, level, level, 255])));
     let mut file = Vec::new();
@@ -120,7 +120,7 @@ fn a_gif_gives_its_first_frame() {
 }
 
 #[test]
-fn preprocessing_floors_both_sides() {
+fn preprocessing_rounds_both_sides_down_to_a_multiple() {
     let picture = Picture::from_rgb8(100, 75, &[128; 100 * 75 * 3]);
     let size = |multiple| {
         let picture = picture.preprocess(multiple).expect("large enough");
@@ -131,7 +131,7 @@ fn preprocessing_floors_both_sides() {
 }
 
 #[test]
-fn pixels_go_to_the_model_and_back_unchanged() {
+fn a_picture_survives_the_conversion_to_a_tensor_and_back() {
     let picture = read(&bytes(&small(), ImageFormat::Png));
     let tensor = picture.to_tensor(&candle_core::Device::Cpu).expect("a tensor");
     assert_eq!(tensor.dims(), [1, 3, 2, 3]);

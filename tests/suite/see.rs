@@ -104,7 +104,7 @@ fn a_grid_is_made_of_files_and_stdin() {
 fn a_grid_with_a_broken_picture_or_too_many_pixels_is_not_made() {
     let folder = folder_with_pictures(&[("a.png", 20, 10)]);
     std::fs::write(folder.path("broken.png"), b"no picture").expect("a file");
-    vae(&folder, "grid a.png broken.png -o grid.png").code(1).says(&["broken.png: its format is not known"]);
+    vae(&folder, "grid a.png broken.png -o grid.png").code(1).says(&["broken.png: not a PNG"]);
     std::fs::write(folder.path("wide.bmp"), bmp_header(13_000, 1)).expect("a file");
     std::fs::write(folder.path("high.bmp"), bmp_header(1, 13_000)).expect("a file");
     vae(&folder, "grid wide.bmp high.bmp -o grid.png").code(1).says(&["26000×13000"]);
