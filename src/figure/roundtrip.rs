@@ -136,7 +136,7 @@ fn lay_plates<'a>(
 /// `least ▒▒▒ greatest`, under a plate.
 fn lay_range(page: &mut Page, plate: &Plate, rect: Rect) {
     let Measure { unit } = page.measure;
-    let (least, greatest) = (signed(plate.least), signed(plate.greatest));
+    let (least, greatest) = (signed(plate.min), signed(plate.max));
     let width = |text: &str| page.measure.detail().width(text).ceil() as usize;
     let (left, right) = (rect.x + width(&least), rect.x + rect.width - width(&greatest));
     let baseline = rect.y + unit * 9 / 4;

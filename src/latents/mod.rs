@@ -1,13 +1,10 @@
-//! Latents with their provenance. One file for each format:
+//! Latents, their provenance and their files.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`safetensors`] | our own files, and those of other writers |
-//!
-//! | to look at them | what |
-//! | --- | --- |
-//! | [`summary`] | what each channel is like, and whether they look scaled |
-//! | [`plates`] | each channel as a grey picture |
+//! | [`safetensors`] | the file format: reads and writes our own files, reads those of other programs |
+//! | [`summary`] | summary statistics per channel, and whether the values look scaled |
+//! | [`plates`] | the channels as grey pictures |
 
 pub mod plates;
 pub mod safetensors;
@@ -17,20 +14,20 @@ use candle_core::Tensor;
 
 pub use summary::Summary;
 
-/// Latents, and what is known of how they were made.
+/// Latents, and where they come from.
 #[derive(Debug, Clone)]
 pub struct Latents {
-    /// `[n, 4, h/8, w/8]`, f32 on the CPU.
+    /// The values `[n, c, h, w]`, f32 on the CPU. Stable Diffusion's have 4 channels and 1/8 of the picture's sides.
     pub tensor: Tensor,
-    /// What is known; a file of another writer says nothing.
+    /// Where they come from; all `None` in a file of another program.
     pub provenance: Provenance,
 }
 
 impl Latents {
-    /// Keeps latents whose values are all numbers.
+    /// Creates latents from finite values.
     ///
     /// # Errors
-    /// [`LatentsError::NotFinite`] where some are NaN or infinite.
+    /// [`LatentsError::NotFinite`] if a value is NaN or infinite.
     pub fn new(tensor: Tensor, provenance: Provenance) -> Result<Self, LatentsError> {
         let values = tensor.flatten_all()?.to_vec1::<f32>()?;
         match values.iter().filter(|v| !v.is_finite()).count() {
@@ -40,46 +37,46 @@ impl Latents {
     }
 }
 
-/// What a person, or a program, needs to decode latents long after they were made.
+/// Everything that is needed to decode latents later. `None` means unknown.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Provenance {
-    /// Hub id or path of the VAE.
+    /// The hub id or path of the VAE.
     pub model: Option<String>,
-    /// The commit on the hub.
+    /// The commit of the model's repository on the hub.
     pub model_revision: Option<String>,
-    /// SHA-256 of the weights file.
+    /// The SHA-256 digest of the weights file, in hexadecimal.
     pub model_sha256: Option<String>,
-    /// How the values relate to what the VAE sampled; `None` where the file does not say.
+    /// How the values relate to those that the VAE computed.
     pub scaling: Option<Scaling>,
     /// How the values were taken from the posterior.
     pub draw: Option<Draw>,
-    /// Width and height of the picture file.
+    /// The width and height of the picture file in pixels.
     pub original_size: Option<(usize, usize)>,
-    /// Width and height that were encoded.
+    /// The width and height of the preprocessed picture that was encoded.
     pub encoded_size: Option<(usize, usize)>,
-    /// What a person should know: that they are not Stable Diffusion's, say.
+    /// A human-readable note, such as that these are not Stable Diffusion latents.
     pub note: Option<String>,
 }
 
-/// The factor of the VAE, and whether it has been applied.
+/// The scaling of the VAE, and whether it has been applied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scaling {
-    /// `scaling_factor` of the config.
+    /// The `scaling_factor` of the model's config.
     pub factor: f64,
-    /// `shift_factor` of the config, 0 where there is none.
+    /// The `shift_factor` of the model's config; 0 if it has none.
     pub shift: f64,
-    /// Whether the values are `(z − shift) · factor` (as diffusion models take them) or z.
+    /// Whether the values are `(z − shift) · factor`, which diffusion models expect, or z.
     pub scaled: bool,
 }
 
 /// How latents were taken from the posterior.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draw {
-    /// The mean.
+    /// The posterior's mean.
     Mean,
-    /// A sample, with noise from torch's CPU generator under this seed.
+    /// A sample, with noise from torch's CPU generator.
     Sample {
-        /// The seed.
+        /// The seed of the generator.
         seed: u64,
     },
 }
@@ -87,32 +84,35 @@ pub enum Draw {
 /// Why a latents file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LatentsError {
-    /// No safetensors, a cut one, or one whose header lies.
-    #[error("it is no valid safetensors file: {0}")]
+    /// Not a safetensors file, or a damaged one.
+    #[error("not a valid safetensors file: {0}")]
     Format(String),
-    /// Written by a later version.
-    #[error("it has format version {0}, and this program reads version {ours}; update vae", ours = safetensors::FORMAT_VERSION)]
+    /// Written in another version of the format than [`FORMAT_VERSION`](safetensors::FORMAT_VERSION).
+    #[error("the file has format version {0}, but this vae reads version {ours}; update vae", ours = safetensors::FORMAT_VERSION)]
     Version(String),
-    /// A value in the metadata that cannot be.
-    #[error("its metadata say `{key}: {value}`, which cannot be")]
+    /// A value in the metadata is invalid.
+    #[error("invalid metadata `{key}: {value}`")]
     Metadata {
         /// The key.
         key: &'static str,
         /// Its value.
         value: String,
     },
-    /// Not one tensor of three or four dimensions.
-    #[error("it holds no latents: {0}")]
+    /// There is not exactly one tensor that can be latents.
+    #[error("no latents found: {0}")]
     Tensor(String),
-    /// NaN or infinite values.
-    #[error("{bad} of its {all} values are NaN or infinite; whatever made it went wrong")]
+    /// Some values are NaN or infinite.
+    #[error("{bad} of {all} latent values are NaN or infinite")]
     NotFinite {
-        /// How many.
+        /// The number of NaN and infinite values.
         bad: usize,
-        /// Of how many.
+        /// The number of values.
         all: usize,
     },
-    /// candle refuses.
+    /// The plates of all channels have more than [`MAX_PIXELS`](crate::picture::MAX_PIXELS).
+    #[error("latents of shape {0:?} are too large for one picture")]
+    TooLarge(Vec<usize>),
+    /// An error of candle.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }

@@ -1,15 +1,15 @@
-//! Latents as safetensors: one tensor `latents [n, 4, h, w]`, and metadata that Python can read too.
+//! Latents as safetensors files: one tensor `latents [n, c, h, w]`, and metadata that Python can read too.
 //!
 //! | key | value |
 //! | --- | --- |
 //! | `format_version` | `1` |
 //! | `model`, `model_revision`, `model_sha256` | the VAE: hub id or path, commit, digest of the weights file |
 //! | `scaling_factor`, `shift_factor` | numbers |
-//! | `scaled` | `true` where `latents = (z − shift) · factor` |
+//! | `scaled` | `true` if `latents = (z − shift) · factor` |
 //! | `posterior` | `sample` or `mean` |
-//! | `seed` | of the sample |
-//! | `original_size`, `encoded_size` | `WIDTHxHEIGHT` of the picture file, and of what was encoded |
-//! | `note` | what a person should know |
+//! | `seed` | the seed of the sample |
+//! | `original_size`, `encoded_size` | `WIDTHxHEIGHT` of the picture file, and of the preprocessed picture |
+//! | `note` | a human-readable note |
 
 use std::collections::HashMap;
 
@@ -24,11 +24,11 @@ use super::{Draw, Latents, LatentsError, Provenance, Scaling};
 /// The version of the metadata that this program writes and reads.
 pub const FORMAT_VERSION: &str = "1";
 
-/// The tensor's name.
+/// The name of the tensor.
 const NAME: &str = "latents";
 
 impl Latents {
-    /// The bytes of a file with the values in `dtype`: f32, or f16 for half the size.
+    /// Returns the bytes of a safetensors file with the values in `dtype`: f32, or f16 for half the size.
     pub fn to_safetensors(&self, dtype: DType) -> Result<Vec<u8>, LatentsError> {
         let tensor = self.tensor.to_device(&Device::Cpu)?.to_dtype(dtype)?;
         safetensors::serialize([(NAME, &tensor)], Some(self.provenance.to_metadata()))
@@ -36,14 +36,17 @@ impl Latents {
             .map_err(|e| LatentsError::Format(e.to_string()))
     }
 
-    /// Reads the bytes of a file: our own, or one of another writer that holds one tensor `[n, c, h, w]` or
-    /// `[c, h, w]` (or several, of which one is called `latents`).
+    /// Reads the bytes of a safetensors file: one of ours, or one of another program with a tensor `[n, c, h, w]` or
+    /// `[c, h, w]` that is called `latents` or is the only one of three or four dimensions.
+    ///
+    /// # Errors
+    /// Any [`LatentsError`] except `TooLarge`.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self, LatentsError> {
         let (_, latents) = Self::peek(bytes)?;
         Self::new(latents.tensor, latents.provenance)
     }
 
-    /// The same to look at, NaN and infinite values and all, with the name of the tensor.
+    /// Reads the same for inspection: returns the name of the tensor too, and accepts NaN and infinite values.
     pub fn peek(bytes: &[u8]) -> Result<(String, Self), LatentsError> {
         let format = |e: safetensors::SafeTensorError| LatentsError::Format(e.to_string());
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
@@ -57,12 +60,12 @@ impl Latents {
     }
 }
 
-/// Puts the keys of the header in order, so that the same latents are the same bytes: the writer's order is random.
+/// Sorts the keys of the header, so that equal latents give equal bytes; the order of the `safetensors` crate is random.
 fn sort_header(mut file: Vec<u8>) -> Vec<u8> {
     let (length, rest) = file.split_at_mut(size_of::<u64>());
     let length = length.iter().rev().fold(0, |n, &byte| (n << 8) | usize::from(byte));
     let header = &mut rest[..length];
-    // A map of serde_json is in order; the text is as long as before, or else stays as it was.
+    // Maps of serde_json are sorted. The length must not change; a text that became longer would not be used.
     let sorted = serde_json::from_slice::<serde_json::Value>(header).map(|value| value.to_string());
     if let Ok(sorted) = sorted
         && sorted.len() <= length
@@ -73,7 +76,7 @@ fn sort_header(mut file: Vec<u8>) -> Vec<u8> {
     file
 }
 
-/// The tensor called `latents`, or else the only one with three or four dimensions.
+/// Returns the tensor called `latents`, or else the only one with three or four dimensions.
 fn find_latents<'a>(file: &SafeTensors<'a>) -> Result<(String, TensorView<'a>), LatentsError> {
     let tensors = file.tensors();
     let is_latents = |view: &TensorView| matches!(view.shape().len(), 3 | 4);
@@ -83,20 +86,23 @@ fn find_latents<'a>(file: &SafeTensors<'a>) -> Result<(String, TensorView<'a>), 
     let mut candidates = tensors.iter().filter(|(_, view)| is_latents(view));
     match (candidates.next(), candidates.next()) {
         (Some(found), None) => Ok(found.clone()),
-        (None, _) => Err(LatentsError::Tensor(format!("none of its {} tensors is [n,c,h,w]", tensors.len()))),
-        _ => Err(LatentsError::Tensor(format!("none of its {} tensors is called `{NAME}`", tensors.len()))),
+        (None, _) => {
+            Err(LatentsError::Tensor(format!("none of the {} tensors has a shape [n,c,h,w]", tensors.len())))
+        }
+        _ => Err(LatentsError::Tensor(format!("none of the {} tensors is called `{NAME}`", tensors.len()))),
     }
 }
 
-/// A stored tensor → f32 `[n, c, h, w]`.
+/// Converts a stored tensor to f32 `[n, c, h, w]`.
 fn read_tensor(view: &TensorView) -> Result<Tensor, LatentsError> {
     let shape = view.shape();
     if shape.contains(&0) {
-        return Err(LatentsError::Tensor(format!("its shape is {shape:?}")));
+        return Err(LatentsError::Tensor(format!("the tensor of shape {shape:?} is empty")));
     }
     let dtype = DType::try_from(view.dtype()).ok().filter(|d| d.is_float());
-    let dtype =
-        dtype.ok_or_else(|| LatentsError::Tensor(format!("its values are of type {:?}", view.dtype())))?;
+    let dtype = dtype.ok_or_else(|| {
+        LatentsError::Tensor(format!("values of type {:?} are not supported", view.dtype()))
+    })?;
     let tensor = Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)?.to_dtype(DType::F32)?;
     Ok(if shape.len() == 3 { tensor.unsqueeze(0)? } else { tensor })
 }
@@ -159,7 +165,7 @@ impl Provenance {
     }
 }
 
-/// The value of a key, where there is one.
+/// Parses the value of a key, if the key exists.
 fn parse<T>(
     metadata: &HashMap<String, String>,
     key: &'static str,
@@ -169,7 +175,7 @@ fn parse<T>(
     parser(value).map(Some).ok_or_else(|| LatentsError::Metadata { key, value: value.clone() })
 }
 
-/// `WIDTHxHEIGHT`, of a picture that can be read.
+/// Parses `WIDTHxHEIGHT`, up to [`MAX_PIXELS`].
 fn parse_size(text: &str) -> Option<(usize, usize)> {
     let side = |s: &str| s.parse::<u16>().ok().filter(|&s| s > 0).map(usize::from);
     let (width, height) = text.split_once('x')?;
@@ -190,14 +196,14 @@ mod tests {
             draw: Some(Draw::Sample { seed: u64::MAX }),
             original_size: Some((516, 484)),
             encoded_size: Some((512, 480)),
-            note: Some("for people".into()),
+            note: Some("a note".into()),
         };
         let tensor = Tensor::arange(0f32, 48., &Device::Cpu).and_then(|t| t.reshape((2, 4, 2, 3)));
         Latents { tensor: tensor.expect("48 values"), provenance }
     }
 
     #[test]
-    fn a_file_gives_back_what_was_written() {
+    fn reading_a_file_returns_what_was_written() {
         let written = latents();
         for dtype in [DType::F32, DType::F16] {
             let read =
@@ -210,13 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_latents_are_the_same_bytes() {
+    fn equal_latents_give_equal_bytes() {
         let bytes = || latents().to_safetensors(DType::F32).expect("writes");
         assert!((0..8).all(|_| bytes() == bytes()));
     }
 
     #[test]
-    fn metadata_that_cannot_be_are_refused() {
+    fn invalid_metadata_is_refused() {
         for (key, value) in [
             ("format_version", "2"),
             ("scaling_factor", "0"),

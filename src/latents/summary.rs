@@ -1,55 +1,56 @@
-//! What latents are like: each channel's numbers, and whether they look scaled.
+//! Summary statistics of latents per channel, and whether the latents look scaled.
 
 use serde::Serialize;
 
-use super::{Latents, LatentsError};
 use crate::statistics::Statistics;
 
-/// Parts of a channel's histogram.
+use super::{Latents, LatentsError};
+
+/// The number of bins of a channel's histogram.
 pub const BINS: usize = 16;
 
-/// What latents `[n, c, h, w]` are like.
+/// Summary statistics of latents `[n, c, h, w]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// Whether they have been multiplied by the scaling factor; `None` where nothing tells.
+    /// Whether they have been multiplied by the scaling factor; `None` if that is unknown.
     pub scaled: Option<bool>,
-    /// What tells.
+    /// How `scaled` was found.
     pub evidence: Evidence,
-    /// Of all values, as far as they are finite.
+    /// The root mean square of all finite values.
     pub rms: f64,
-    /// Each channel, over the whole batch.
+    /// One entry per channel, over the whole batch.
     pub channels: Vec<Channel>,
 }
 
-/// What tells whether latents are scaled.
+/// How it was found whether latents are scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Evidence {
-    /// The file's metadata say so.
+    /// From the file's metadata.
     Metadata,
-    /// The size of the values.
+    /// From the root mean square of the values.
     Rms,
-    /// Nothing.
+    /// Not at all.
     None,
 }
 
-/// One channel.
+/// Summary statistics of one channel.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Channel {
-    /// Its numbers.
+    /// The statistics of its values.
     #[serde(flatten)]
     pub values: Statistics,
-    /// How many finite values are in each of [`BINS`] equal parts of its range.
+    /// The number of finite values in each of [`BINS`] equal parts of its range.
     pub histogram: Vec<usize>,
 }
 
-/// Between the root mean squares of scaled and of unscaled latents. The factor, 0.18215, was chosen to make the spread
-/// of SD's latents 1; as the VAE samples them it is therefore 1/0.18215 = 5.49. The threshold is the geometric mean of
-/// both: latents that are weaker or stronger than usual by a factor of 2.3 are still told right.
-const BETWEEN: f64 = 2.343;
+/// Latents with a smaller root mean square count as scaled, others as unscaled. SD's factor, 0.18215, was chosen such
+/// that scaled latents have an rms of 1; that of unscaled ones is 1/0.18215 = 5.49. The threshold is the geometric mean
+/// of both, so latents that are up to 2.3 times weaker or stronger than usual are still classified correctly.
+const THRESHOLD: f64 = 2.343;
 
 impl Summary {
-    /// Looks at all values.
+    /// Summarizes all values.
     pub fn of(latents: &Latents) -> Result<Self, LatentsError> {
         let (_, c, _, _) = latents.tensor.dims4()?;
         let channel = |j: usize| -> Result<Channel, LatentsError> {
@@ -62,14 +63,14 @@ impl Summary {
         let rms = rms(&channels);
         let (scaled, evidence) = match latents.provenance.scaling {
             Some(scaling) => (Some(scaling.scaled), Evidence::Metadata),
-            None if c == 4 && rms > 0.0 => (Some(rms < BETWEEN), Evidence::Rms),
-            None => (None, Evidence::None), // other models than SD have other factors
+            None if c == 4 && rms > 0.0 => (Some(rms < THRESHOLD), Evidence::Rms),
+            None => (None, Evidence::None), // models other than SD have other factors
         };
         Ok(Self { scaled, evidence, rms, channels })
     }
 }
 
-/// The root mean square of all channels' finite values.
+/// The root mean square of the finite values of all channels.
 fn rms(channels: &[Channel]) -> f64 {
     let finite = |s: &Statistics| (s.count - s.nan - s.inf) as f64;
     let squares: f64 = channels.iter().map(|c| c.values.rms().powi(2) * finite(&c.values)).sum();
@@ -79,10 +80,12 @@ fn rms(channels: &[Channel]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use candle_core::{Device, Tensor};
+
     use crate::latents::{Provenance, Scaling};
     use crate::noise::Generator;
-    use candle_core::{Device, Tensor};
+
+    use super::*;
 
     fn summary(channels: usize, spread: f64, scaling: Option<Scaling>) -> Summary {
         let noise = Generator::new(7).randn_tensor(&[2, channels, 5, 9], &Device::Cpu);
@@ -92,18 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn metadata_go_before_the_size_of_the_values() {
+    fn the_metadata_takes_precedence_over_the_rms() {
         let scaling = Scaling { factor: 0.18215, shift: 0.0, scaled: false };
-        let told = |s: Summary| (s.scaled, s.evidence);
-        assert_eq!(told(summary(4, 1.0, Some(scaling))), (Some(false), Evidence::Metadata));
-        assert_eq!(told(summary(4, 1.0, None)), (Some(true), Evidence::Rms));
-        assert_eq!(told(summary(4, 1.0 / 0.18215, None)), (Some(false), Evidence::Rms));
-        assert_eq!(told(summary(16, 1.0, None)), (None, Evidence::None));
-        assert_eq!(told(summary(4, 0.0, None)), (None, Evidence::None));
+        let found = |s: Summary| (s.scaled, s.evidence);
+        assert_eq!(found(summary(4, 1.0, Some(scaling))), (Some(false), Evidence::Metadata));
+        assert_eq!(found(summary(4, 1.0, None)), (Some(true), Evidence::Rms));
+        assert_eq!(found(summary(4, 1.0 / 0.18215, None)), (Some(false), Evidence::Rms));
+        assert_eq!(found(summary(16, 1.0, None)), (None, Evidence::None));
+        assert_eq!(found(summary(4, 0.0, None)), (None, Evidence::None));
     }
 
     #[test]
-    fn channels_are_told_apart() {
+    fn each_channel_has_its_own_statistics() {
         let values: Vec<f32> = (0..2 * 4 * 6).map(|i| ((i / 6) % 4) as f32).collect();
         let tensor = Tensor::from_vec(values, (2, 4, 2, 3), &Device::Cpu).expect("48 values");
         let summary = Summary::of(&Latents { tensor, provenance: Provenance::default() }).expect("f32");
