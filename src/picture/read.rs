@@ -24,23 +24,16 @@ impl FromStr for Background {
     /// Parses `white`, `black`, `gray` or a hexadecimal colour as on the web: `#rrggbb` or `#rgb`, the `#` optional.
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.strip_prefix('#').unwrap_or(text);
-        let hex = |s: &str| u8::from_str_radix(s, 16).ok();
-        let channel = |i: usize| match digits.len() {
-            3 => hex(&digits[i..=i]).map(|v| v * 17),
-            _ => hex(&digits[2 * i..2 * i + 2]),
-        };
-        match text {
-            "white" => return Ok(Self::WHITE),
-            "black" => return Ok(Self([0; 3])),
-            "gray" | "grey" => return Ok(Self([128; 3])),
-            _ if !digits.bytes().all(|b| b.is_ascii_hexdigit()) || !matches!(digits.len(), 3 | 6) => {}
-            _ => {
-                if let (Some(r), Some(g), Some(b)) = (channel(0), channel(1), channel(2)) {
-                    return Ok(Self([r, g, b]));
-                }
-            }
+        let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit()); // `from_str_radix` also accepts a sign
+        let value = u32::from_str_radix(digits, 16).unwrap_or_default();
+        match (text, digits.len()) {
+            ("white", _) => Ok(Self::WHITE),
+            ("black", _) => Ok(Self([0; 3])),
+            ("gray" | "grey", _) => Ok(Self([128; 3])),
+            (_, 3) if is_hex => Ok(Self([8, 4, 0].map(|shift| (value >> shift & 0xf) as u8 * 17))),
+            (_, 6) if is_hex => Ok(Self([16, 8, 0].map(|shift| (value >> shift) as u8))),
+            _ => Err(format!("`{text}` is not a colour; use white, black, gray or #rrggbb")),
         }
-        Err(format!("`{text}` is not a colour; use white, black, gray or #rrggbb"))
     }
 }
 
