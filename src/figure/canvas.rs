@@ -1,23 +1,24 @@
-//! Pixels to paint on, one byte a channel.
+//! The pixels of a figure, one byte per channel.
 
-use super::{FigureError, Rgb};
 use crate::picture::write::file_bytes;
-use crate::picture::{Format, MAX_PIXELS, Picture, PictureError};
+use crate::picture::{Format, Picture, PictureError};
 
-/// A place on a canvas, in pixels from its upper left corner.
+use super::{FigureError, Rgb, checked_pixels};
+
+/// A rectangle on a canvas, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
-    /// Pixels from the left.
+    /// The distance from the left edge of the canvas.
     pub x: usize,
-    /// Pixels from the top.
+    /// The distance from the top edge of the canvas.
     pub y: usize,
-    /// Pixels across.
+    /// The width.
     pub width: usize,
-    /// Pixels down.
+    /// The height.
     pub height: usize,
 }
 
-/// An RGB picture that is being painted.
+/// An RGB picture to paint on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Canvas {
     width: usize,
@@ -26,43 +27,42 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// A canvas of one colour.
+    /// Creates a canvas of one colour.
     ///
     /// # Errors
-    /// [`FigureError::TooLarge`], before memory is taken for it.
+    /// [`FigureError::TooLarge`], before any memory is allocated.
     pub fn new(width: usize, height: usize, colour: Rgb) -> Result<Self, FigureError> {
-        let too_large = FigureError::TooLarge { width, height };
-        let pixels = match width.checked_mul(height) {
-            Some(pixels) if pixels as u64 <= MAX_PIXELS => pixels,
-            _ => return Err(too_large),
-        };
+        let pixels = checked_pixels(width, height)?;
         let mut rgb = Vec::new();
-        rgb.try_reserve_exact(3 * pixels).map_err(|_| too_large)?;
+        rgb.try_reserve_exact(3 * pixels).map_err(|_| FigureError::TooLarge { width, height })?;
         rgb.extend(colour.iter().cycle().take(3 * pixels));
         Ok(Self { width, height, rgb })
     }
 
-    /// Pixels across.
+    /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Pixels down.
+    /// Height in pixels.
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// Bytes `[height, width, 3]`.
+    /// The bytes `[height, width, 3]`.
     pub fn rgb8(&self) -> &[u8] {
         &self.rgb
     }
 
-    /// The bytes of a picture file.
+    /// Returns the bytes of a picture file.
+    ///
+    /// # Errors
+    /// [`PictureError::Encode`] if the canvas is too large for the format.
     pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
         file_bytes(&self.rgb, self.width, self.height, format)
     }
 
-    /// Fills a rectangle; what lies outside the canvas is cut off.
+    /// Fills the part of a rectangle that lies on the canvas.
     pub fn fill(&mut self, rect: Rect, colour: Rgb) {
         let (left, right) = (rect.x.min(self.width), (rect.x + rect.width).min(self.width));
         for y in rect.y..(rect.y + rect.height).min(self.height) {
@@ -71,30 +71,34 @@ impl Canvas {
         }
     }
 
-    /// Lays `colour` over a pixel, as much of it as `share` (0 to 1) says.
-    pub fn blend(&mut self, x: usize, y: usize, colour: Rgb, share: f32) {
+    /// Blends `colour` over a pixel with an opacity in 0..1. Does nothing outside the canvas.
+    pub fn blend(&mut self, x: usize, y: usize, colour: Rgb, opacity: f32) {
         if x < self.width && y < self.height {
             let pixel = &mut self.rgb[3 * (y * self.width + x)..][..3];
             for (under, over) in pixel.iter_mut().zip(colour) {
-                let mixed = f32::from(*under) * (1.0 - share) + f32::from(over) * share;
+                let mixed = f32::from(*under) * (1.0 - opacity) + f32::from(over) * opacity;
                 *under = mixed.round() as u8;
             }
         }
     }
 
-    /// Pastes a picture as it is with its upper left corner at `x`, `y`.
+    /// Pastes a picture at its own size with its upper left corner at `x`, `y`.
     ///
     /// # Panics
-    /// If it does not lie within the canvas.
+    /// If the picture extends beyond the canvas.
     pub fn paste(&mut self, picture: &Picture, x: usize, y: usize) {
-        assert!(x + picture.width() <= self.width && y + picture.height() <= self.height, "it sticks out");
+        let (right, bottom) = (x + picture.width(), y + picture.height());
+        assert!(right <= self.width && bottom <= self.height, "the picture extends beyond the canvas");
         let rgb = picture.to_rgb8();
         for (row, line) in rgb.chunks_exact(3 * picture.width()).enumerate() {
             self.rgb[3 * ((y + row) * self.width + x)..][..line.len()].copy_from_slice(line);
         }
     }
 
-    /// Pastes a picture so that it fills `rect`: enlarged to crisp squares, shrunk with Lanczos.
+    /// Pastes a picture resized to `rect`: enlarged without smoothing, or shrunk with Lanczos.
+    ///
+    /// # Panics
+    /// If `rect` extends beyond the canvas.
     pub fn paste_into(&mut self, picture: &Picture, rect: Rect) {
         if rect.width < picture.width() || rect.height < picture.height() {
             return self.paste(&picture.resize(rect.width, rect.height), rect.x, rect.y);

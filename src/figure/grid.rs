@@ -1,24 +1,26 @@
-//! The tutorial's `image_grid`, for pictures of different sizes too.
+//! The tutorial's `image_grid`, also for pictures of different sizes.
 
-use super::{Canvas, FigureError, Rgb};
-use crate::picture::{MAX_PIXELS, Picture};
+use crate::picture::Picture;
 
-/// Rows, columns, and the size of a cell.
+use super::{Canvas, FigureError, Rgb, checked_pixels};
+
+/// The rows, the columns and the cell size of a grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Rows.
+    /// The number of rows.
     pub rows: usize,
-    /// Columns.
+    /// The number of columns.
     pub cols: usize,
-    /// Width and height.
+    /// The width and height of a cell in pixels.
     pub cell: (usize, usize),
 }
 
 impl Layout {
-    /// For `count` pictures: what is not given follows from the other; without either, ceil(√count) columns.
+    /// Creates a layout with empty cells for `count` pictures. A missing number of rows or columns is computed from
+    /// the other one; if both are missing, there are ceil(√count) columns.
     ///
     /// # Errors
-    /// [`FigureError::TooFewCells`] where both are given, and too small.
+    /// [`FigureError::TooFewCells`] if both are given and do not suffice.
     pub fn new(count: usize, rows: Option<usize>, cols: Option<usize>) -> Result<Self, FigureError> {
         let (rows, cols) = match (rows, cols) {
             (Some(rows), Some(cols)) => (rows, cols),
@@ -34,26 +36,23 @@ impl Layout {
         }
     }
 
-    /// Makes the cells large enough for a picture of this size.
+    /// Enlarges the cells, if necessary, to hold a picture of this width and height.
     ///
     /// # Errors
-    /// [`FigureError::TooLarge`] where the grid then has more pixels than are made.
+    /// [`FigureError::TooLarge`] if the grid then has more than [`MAX_PIXELS`](crate::picture::MAX_PIXELS).
     pub fn make_room(&mut self, (width, height): (usize, usize)) -> Result<(), FigureError> {
         self.cell = (self.cell.0.max(width), self.cell.1.max(height));
         let (width, height) = self.size();
-        match width.checked_mul(height) {
-            Some(pixels) if pixels as u64 <= MAX_PIXELS => Ok(()),
-            _ => Err(FigureError::TooLarge { width, height }),
-        }
+        checked_pixels(width, height).map(|_| ())
     }
 
-    /// Width and height of the whole.
+    /// The width and height of the grid in pixels.
     pub fn size(&self) -> (usize, usize) {
         (self.cols.saturating_mul(self.cell.0), self.rows.saturating_mul(self.cell.1))
     }
 }
 
-/// A grid that is filled picture by picture, row by row.
+/// A grid that is filled row by row, picture by picture.
 #[derive(Debug)]
 pub struct Grid {
     canvas: Canvas,
@@ -62,16 +61,19 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// An empty grid.
+    /// Creates an empty grid.
+    ///
+    /// # Errors
+    /// [`FigureError::TooLarge`], before any memory is allocated.
     pub fn new(layout: Layout, background: Rgb) -> Result<Self, FigureError> {
         let (width, height) = layout.size();
         Ok(Self { canvas: Canvas::new(width, height, background)?, layout, filled: 0 })
     }
 
-    /// Pastes a picture, as large as it is, into the middle of the next cell.
+    /// Pastes a picture at its own size into the middle of the next cell.
     ///
     /// # Panics
-    /// If the layout made no room for it, or all cells are full.
+    /// If the picture is larger than a cell, or all cells are full.
     pub fn add(&mut self, picture: &Picture) {
         let Layout { cols, cell, .. } = self.layout;
         let (x, y) = (self.filled % cols * cell.0, self.filled / cols * cell.1);
@@ -80,7 +82,7 @@ impl Grid {
         self.filled += 1;
     }
 
-    /// The picture.
+    /// Returns the finished grid.
     pub fn into_canvas(self) -> Canvas {
         self.canvas
     }
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_and_columns_are_the_tutorials() {
+    fn rows_and_columns_are_those_of_the_tutorial() {
         let shape = |count, rows, cols| Layout::new(count, rows, cols).map(|l| (l.rows, l.cols)).ok();
         let square: Vec<_> = [1, 2, 3, 4, 5, 7, 9, 10].map(|n| shape(n, None, None)).into();
         let wanted = [(1, 1), (1, 2), (2, 2), (2, 2), (2, 3), (3, 3), (3, 3), (3, 4)];
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grid_of_too_many_pixels_is_refused() {
+    fn a_grid_with_too_many_pixels_is_refused() {
         let mut layout = Layout::new(4, None, None).expect("a layout");
         assert!(layout.make_room((6000, 100)).is_ok() && layout.make_room((100, 7000)).is_ok());
         assert!(matches!(

@@ -1,21 +1,21 @@
-//! Figures: what a person looks at before trusting a model.
+//! Figures that show how well a model works.
 //!
-//! A figure is laid out first (where everything goes, in whole pixels), then painted.
+//! A figure is laid out first, in whole pixels, then painted.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | [`roundtrip`] | original, decoded and difference, with the latent channels as grey plates |
-//! | [`sweep`] | the original, and one decoded picture for each level of noise |
+//! | [`sweep`] | the original and one decoded picture per noise level |
 //! | [`grid`] | the tutorial's `image_grid` |
-//! | [`difference`] | differences as pictures |
-//! | [`page`] | a layout, its measures, and how it is painted |
-//! | [`text`] | letters: the built-in font, captions, how numbers are written |
-//! | [`canvas`] | pixels to paint on |
+//! | `difference` | the difference of two pictures as a picture |
+//! | `page` | a layout and how it is painted |
+//! | [`text`] | text in the built-in font, and how numbers are written |
+//! | [`canvas`] | the pixels of a figure |
 
 pub mod canvas;
-pub mod difference;
+mod difference;
 pub mod grid;
-pub mod page;
+mod page;
 pub mod roundtrip;
 pub mod sweep;
 pub mod text;
@@ -25,48 +25,45 @@ pub use grid::Grid;
 pub use roundtrip::Roundtrip;
 pub use sweep::Sweep;
 
-/// A colour, 0 to 255 a channel.
+use crate::picture::MAX_PIXELS;
+
+/// An RGB colour, 0..255 per channel.
 pub type Rgb = [u8; 3];
 
 /// The colours of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Theme {
-    /// Dark letters on white, for paper.
+    /// Dark text on white, for paper.
     Light,
-    /// Light letters on near black, for screens.
+    /// Light text on near black, for screens.
     Dark,
 }
 
 impl Theme {
-    /// The page.
+    /// The colour of the page.
     pub fn page(self) -> Rgb {
-        match self {
-            Self::Light => [255, 255, 255],
-            Self::Dark => [13, 17, 23],
-        }
+        self.choose([255, 255, 255], [13, 17, 23])
     }
 
-    /// Titles.
+    /// The colour of titles.
     pub fn ink(self) -> Rgb {
-        match self {
-            Self::Light => [24, 27, 32],
-            Self::Dark => [236, 239, 244],
-        }
+        self.choose([24, 27, 32], [236, 239, 244])
     }
 
-    /// What stands under titles.
+    /// The colour of details, the text below titles and plates.
     pub fn muted(self) -> Rgb {
-        match self {
-            Self::Light => [92, 98, 108],
-            Self::Dark => [154, 163, 175],
-        }
+        self.choose([92, 98, 108], [154, 163, 175])
     }
 
-    /// The hairline around a picture.
+    /// The colour of the hairline around a picture.
     pub fn rule(self) -> Rgb {
+        self.choose([205, 209, 215], [58, 65, 75])
+    }
+
+    fn choose(self, light: Rgb, dark: Rgb) -> Rgb {
         match self {
-            Self::Light => [205, 209, 215],
-            Self::Dark => [58, 65, 75],
+            Self::Light => light,
+            Self::Dark => dark,
         }
     }
 }
@@ -74,27 +71,34 @@ impl Theme {
 /// Why a figure cannot be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum FigureError {
-    /// More pixels than are made, or than memory holds.
+    /// More pixels than [`MAX_PIXELS`], or than fit into memory.
     #[error(
-        "the figure would be {width}×{height} pixels, more than can be made: fewer or smaller pictures help"
+        "the figure would be {width}×{height} pixels, too large for memory or above the limit of {} megapixels; \
+         use fewer or smaller pictures", MAX_PIXELS / 1_000_000
     )]
     TooLarge {
-        /// Pixels across.
+        /// Width in pixels.
         width: usize,
-        /// Pixels down.
+        /// Height in pixels.
         height: usize,
     },
-    /// Rows and columns that do not hold the pictures.
+    /// Fewer cells than pictures.
     #[error("{count} pictures do not fit into {rows} rows of {cols}")]
     TooFewCells {
-        /// Pictures.
+        /// The number of pictures.
         count: usize,
-        /// Rows.
+        /// The number of rows.
         rows: usize,
-        /// Columns.
+        /// The number of columns.
         cols: usize,
     },
-    /// candle refuses.
+    /// An error of candle.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+/// Returns the number of pixels of a figure if it is at most [`MAX_PIXELS`].
+fn checked_pixels(width: usize, height: usize) -> Result<usize, FigureError> {
+    let pixels = width.checked_mul(height).filter(|&pixels| pixels as u64 <= MAX_PIXELS);
+    pixels.ok_or(FigureError::TooLarge { width, height })
 }

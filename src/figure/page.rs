@@ -1,47 +1,68 @@
-//! A layout: where everything of a figure goes. Painting follows it and decides nothing.
+//! The layout of a figure, which fixes the place of every item, and its painting.
 
-use super::canvas::Rect;
-use super::text::{Type, Weight};
-use super::{Canvas, FigureError, Theme};
 use crate::picture::Picture;
 
-/// Lengths of a figure, all in proportion to one: letters look alike however wide the figure is.
+use super::canvas::Rect;
+use super::text::{TextStyle, Weight};
+use super::{Canvas, FigureError, Theme};
+
+/// The lengths of a figure in pixels. All are proportional to `unit`, so that figures of all widths look similar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measure {
-    /// Half the size of a title in pixels.
+    /// Half the font size of a title in pixels.
     pub unit: usize,
 }
 
 impl Measure {
-    /// For a figure whose pictures in one row are `width` pixels wide together.
+    /// Returns the lengths for a figure whose rows of pictures have a total width of `width` pixels, without gaps.
     pub fn for_width(width: usize) -> Self {
         Self { unit: ((width + 72) / 144).max(8) }
     }
 
-    /// Around the figure.
+    /// The margin around the figure.
     pub fn margin(self) -> usize {
         3 * self.unit
     }
 
-    /// Between pictures.
+    /// The gap between pictures.
     pub fn gap(self) -> usize {
         3 * self.unit
     }
 
-    /// Titles.
-    pub fn title(self) -> Type {
-        Type { size: 2.0 * self.unit as f32, weight: Weight::SemiBold }
+    /// The style of titles.
+    pub fn title(self) -> TextStyle {
+        TextStyle { size: 2.0 * self.unit as f32, weight: Weight::SemiBold }
     }
 
-    /// What stands under a title, or under a plate.
-    pub fn detail(self) -> Type {
-        Type { size: 1.65 * self.unit as f32, weight: Weight::Regular }
+    /// The style of details, the text below titles and plates.
+    pub fn detail(self) -> TextStyle {
+        TextStyle { size: 1.65 * self.unit as f32, weight: Weight::Regular }
     }
 
-    /// From the top of a caption to that of the picture under it.
+    /// The distance from the top of a caption to the top of the picture below it.
     pub fn caption(self) -> usize {
         self.unit * 11 / 2
     }
+}
+
+/// A title with a detail below it.
+#[derive(Debug, Clone)]
+pub struct Caption {
+    pub title: String,
+    pub detail: String,
+}
+
+impl Caption {
+    /// The caption of an original picture with its name and size, fitted to a width in pixels.
+    pub fn original(name: &str, picture: &Picture, measure: Measure, width: usize) -> Self {
+        let size = format!(" · {} × {}", picture.width(), picture.height());
+        Self { title: "Original".into(), detail: measure.detail().fit(name, &size, width as f32) }
+    }
+}
+
+/// Writes a PSNR in dB, which is infinite for equal pictures.
+pub fn quality(psnr: f64) -> String {
+    if psnr.is_finite() { format!("PSNR {psnr:.2} dB") } else { "equal".into() }
 }
 
 /// Something on a page.
@@ -49,58 +70,64 @@ impl Measure {
 pub enum Item<'a> {
     /// A picture that fills a rectangle, with a hairline around it.
     Picture(&'a Picture, Rect),
-    /// A title.
-    Title(String, (usize, usize)),
-    /// A line under a title, or under a plate.
-    Detail(String, (usize, usize)),
-    /// Black to white from left to right.
+    Title {
+        text: String,
+        x: usize,
+        baseline: usize,
+    },
+    Detail {
+        text: String,
+        x: usize,
+        baseline: usize,
+    },
+    /// A gradient from black on the left to white on the right.
     Ramp(Rect),
 }
 
-/// A figure before it is painted.
+/// A figure before it is painted, its size in pixels.
 #[derive(Debug)]
 pub struct Page<'a> {
-    /// Pixels across.
     pub width: usize,
-    /// Pixels down.
     pub height: usize,
-    /// Its lengths.
     pub measure: Measure,
-    /// What is on it.
     pub items: Vec<Item<'a>>,
 }
 
 impl<'a> Page<'a> {
-    /// Adds a title and a line under it, with the top of both at `y`; they end where a picture begins.
-    pub fn caption(&mut self, x: usize, y: usize, title: String, detail: String) {
+    /// Adds a caption with its upper left corner at `x`, `y`.
+    pub fn caption(&mut self, x: usize, y: usize, Caption { title, detail }: Caption) {
         let unit = self.measure.unit;
-        self.items.push(Item::Title(title, (x, y + unit * 8 / 5)));
-        self.items.push(Item::Detail(detail, (x, y + unit * 42 / 10)));
+        self.items.push(Item::Title { text: title, x, baseline: y + unit * 8 / 5 });
+        self.items.push(Item::Detail { text: detail, x, baseline: y + unit * 42 / 10 });
     }
 
-    /// Adds a captioned picture whose upper left corner, with the caption, is at `x`, `y`.
-    pub fn captioned(&mut self, picture: &'a Picture, rect: Rect, (title, detail): (String, String)) {
-        self.caption(rect.x, rect.y, title, detail);
+    /// Adds a caption at the upper left corner of `rect`, and below it a picture of the size of `rect`.
+    pub fn captioned(&mut self, picture: &'a Picture, rect: Rect, caption: Caption) {
+        self.caption(rect.x, rect.y, caption);
         self.items.push(Item::Picture(picture, Rect { y: rect.y + self.measure.caption(), ..rect }));
     }
 
-    /// Paints it.
+    /// Paints all items.
     ///
     /// # Errors
-    /// [`FigureError::TooLarge`], before memory is taken for it.
+    /// [`FigureError::TooLarge`], before any memory is allocated.
     pub fn paint(&self, theme: Theme) -> Result<Canvas, FigureError> {
         let mut canvas = Canvas::new(self.width, self.height, theme.page())?;
-        let line = self.measure.unit.div_ceil(12);
+        let hairline = self.measure.unit.div_ceil(12);
         for item in &self.items {
             match item {
                 Item::Picture(picture, rect) => {
-                    canvas.fill(around(*rect, line), theme.rule());
+                    canvas.fill(with_border(*rect, hairline), theme.rule());
                     canvas.paste_into(picture, *rect);
                 }
-                Item::Title(text, at) => self.measure.title().write(&mut canvas, text, *at, theme.ink()),
-                Item::Detail(text, at) => self.measure.detail().write(&mut canvas, text, *at, theme.muted()),
+                Item::Title { text, x, baseline } => {
+                    self.measure.title().write(&mut canvas, text, *x, *baseline, theme.ink());
+                }
+                Item::Detail { text, x, baseline } => {
+                    self.measure.detail().write(&mut canvas, text, *x, *baseline, theme.muted());
+                }
                 Item::Ramp(rect) => {
-                    canvas.fill(around(*rect, line), theme.rule());
+                    canvas.fill(with_border(*rect, hairline), theme.rule());
                     for x in 0..rect.width {
                         let level = (x as f32 / (rect.width - 1).max(1) as f32 * 255.0).round() as u8;
                         canvas.fill(Rect { x: rect.x + x, width: 1, ..*rect }, [level; 3]);
@@ -112,6 +139,7 @@ impl<'a> Page<'a> {
     }
 }
 
-fn around(rect: Rect, line: usize) -> Rect {
+/// `rect` with a border of `line` pixels on all sides.
+fn with_border(rect: Rect, line: usize) -> Rect {
     Rect { x: rect.x - line, y: rect.y - line, width: rect.width + 2 * line, height: rect.height + 2 * line }
 }

@@ -1,8 +1,8 @@
-//! A picture through the model and back: original, decoded and difference, and the latents between.
+//! The roundtrip of a picture through the model: original, decoded, difference and latent channels.
 //!
 //! ```text
 //! Original            Decoded             Difference × 5
-//! name · w × h        w × h · PSNR        mean, largest
+//! name · w × h        w × h · PSNR        mean, max
 //! [               ]   [               ]   [               ]
 //!
 //! Latent channels
@@ -10,54 +10,58 @@
 //! −2.91 ▒ 3.05   …
 //! ```
 //!
-//! Four plates of h/8 × w/8 at an enlargement of 6 are as wide as three pictures at 1, so the pictures are shown at
-//! sixths of their size where they are large, and both rows end at one line.
+//! Four plates of h/8 × w/8, enlarged 6 times, are as wide as three pictures of h × w. Large pictures are therefore
+//! shown at a multiple of 1/6 of their size, so that both rows are equally wide.
 
 use candle_core::Tensor;
 
-use super::canvas::Rect;
-use super::difference::Difference;
-use super::page::{Item, Measure, Page};
-use super::text::{short, signed};
-use super::{Canvas, FigureError, Theme};
 use crate::latents::plates::{Plate, plates};
 use crate::metrics::psnr;
 use crate::picture::Picture;
 
-/// What the figure shows.
+use super::canvas::Rect;
+use super::difference::AmplifiedDifference;
+use super::page::{Caption, Item, Measure, Page, quality};
+use super::text::{short, signed};
+use super::{Canvas, FigureError, Theme};
+
+/// Everything that the figure shows.
 #[derive(Debug)]
 pub struct Roundtrip<'a> {
-    /// Of the original.
+    /// The name of the original.
     pub name: &'a str,
-    /// What was encoded.
+    /// The picture that was encoded.
     pub original: &'a Picture,
-    /// What was decoded, of the same size.
+    /// The decoded picture, of the same size.
     pub decoded: &'a Picture,
-    /// `[1, c, h, w]`, as they were decoded.
+    /// The decoded latents `[1, c, h, w]`.
     pub latents: &'a Tensor,
-    /// The level of noise that was added to the latents.
+    /// The level of the noise that was added to the latents, if any.
     pub noise: Option<f64>,
 }
 
 impl Roundtrip<'_> {
-    /// The figure.
+    /// Draws the figure.
+    ///
+    /// # Errors
+    /// [`FigureError::TooLarge`], or an error of candle if the latents do not have the stated shape.
     pub fn draw(&self, theme: Theme) -> Result<Canvas, FigureError> {
-        let difference = Difference::between(self.original, self.decoded);
+        let difference = AmplifiedDifference::between(self.original, self.decoded);
         let plates = plates(self.latents)?;
         self.page(&difference, &plates).paint(theme)
     }
 
-    fn page<'a>(&'a self, difference: &'a Difference, plates: &'a [Plate]) -> Page<'a> {
+    fn page<'a>(&'a self, difference: &'a AmplifiedDifference, plates: &'a [Plate]) -> Page<'a> {
         let (width, height) = shown_size(self.original.width(), self.original.height());
         let measure = Measure::for_width(3 * width);
         let Measure { unit } = measure;
-        let cell = width.max(26 * unit); // captions need some width
+        let cell = width.max(26 * unit); // captions need a minimum width
         let content = 3 * cell + 2 * measure.gap();
         let mut page = Page { width: content + 2 * measure.margin(), height: 0, measure, items: Vec::new() };
 
         let top = measure.margin();
         let panels = [
-            (self.original, self.original_caption(measure, cell)),
+            (self.original, Caption::original(self.name, self.original, measure, cell)),
             (self.decoded, self.decoded_caption()),
             (&difference.picture, difference_caption(difference)),
         ];
@@ -67,46 +71,38 @@ impl Roundtrip<'_> {
         }
 
         let y = top + measure.caption() + height + 3 * unit;
-        let (_, channels, rows, columns) = self.latents.dims4().expect("plates are made of four dimensions");
-        let shape = format!(
+        let (_, channels, rows, columns) =
+            self.latents.dims4().expect("latents with plates have four dimensions");
+        let detail = format!(
             "{channels} × {rows} × {columns}, each from its least value (black) to its greatest (white)"
         );
-        page.caption(measure.margin(), y, "Latent channels".into(), shape);
-        let bottom = lay_plates(&mut page, plates, y + measure.caption(), content, height * 3 / 4);
+        page.caption(measure.margin(), y, Caption { title: "Latent channels".into(), detail });
+        let bottom = lay_out_plates(&mut page, plates, y + measure.caption(), content, height * 3 / 4);
         page.height = bottom + measure.margin();
         page
     }
 
-    fn original_caption(&self, measure: Measure, width: usize) -> (String, String) {
-        let size = format!(" · {} × {}", self.original.width(), self.original.height());
-        ("Original".into(), measure.detail().fit(self.name, &size, width as f32))
-    }
-
-    fn decoded_caption(&self) -> (String, String) {
-        let title = match self.noise {
-            Some(level) => format!("Decoded, noise {}", short(level)),
-            None => "Decoded".into(),
-        };
-        let quality = match psnr(self.original, self.decoded) {
-            db if db.is_finite() => format!("PSNR {db:.2} dB"),
-            _ => "equal".into(),
-        };
-        (title, format!("{} × {} · {quality}", self.decoded.width(), self.decoded.height()))
+    fn decoded_caption(&self) -> Caption {
+        let noise = self.noise.map(|level| format!(", noise {}", short(level))).unwrap_or_default();
+        let (width, height) = (self.decoded.width(), self.decoded.height());
+        let quality = quality(psnr(self.original, self.decoded));
+        Caption { title: format!("Decoded{noise}"), detail: format!("{width} × {height} · {quality}") }
     }
 }
 
-fn difference_caption(difference: &Difference) -> (String, String) {
-    let Difference { factor, told, .. } = difference;
-    (format!("Difference × {factor}"), format!("absolute · mean {:.1}, max {}", told.mean, told.max))
+fn difference_caption(AmplifiedDifference { factor, difference, .. }: &AmplifiedDifference) -> Caption {
+    let detail = format!("absolute · mean {:.1}, max {}", difference.mean, difference.max);
+    Caption { title: format!("Difference × {factor}"), detail }
 }
 
-/// Plates in rows of four (or eight, where there are many), each with its range under it. Returns where they end.
-fn lay_plates<'a>(
+/// Adds plates in rows of four, or of eight if there are many, each with its range below it. They are `content` pixels
+/// wide together and at most `max_height` pixels high each. Returns where the last row ends.
+fn lay_out_plates<'a>(
     page: &mut Page<'a>,
     plates: &'a [Plate],
     top: usize,
     content: usize,
-    tallest: usize,
+    max_height: usize,
 ) -> usize {
     let Measure { unit } = page.measure;
     let (gap, line) = (2 * unit, 3 * unit);
@@ -116,59 +112,59 @@ fn lay_plates<'a>(
         Some(plate) => (plate.picture.width(), plate.picture.height()),
         None => return top,
     };
-    let (width, height) = match (cell(cols) / columns).min(tallest / rows) {
-        0 => shrunk(columns, rows, cell(cols), tallest),
+    let (width, height) = match (cell(cols) / columns).min(max_height / rows) {
+        0 => fit_within(columns, rows, cell(cols), max_height),
         factor => (columns * factor, rows * factor),
     };
-    let place = width.max(15 * unit).min(cell(cols)); // a range needs some width
+    let place = width.max(15 * unit).min(cell(cols)); // a range needs a minimum width
     let mut y = top;
     for row in plates.chunks(cols) {
         for (i, plate) in row.iter().enumerate() {
             let x = page.measure.margin() + i * (content - place) / (cols - 1);
             page.items.push(Item::Picture(&plate.picture, Rect { x, y, width, height }));
-            lay_range(page, plate, Rect { x, y: y + height, width: place, height: line });
+            lay_out_range(page, plate, Rect { x, y: y + height, width: place, height: line });
         }
         y += height + line + gap;
     }
     y - gap
 }
 
-/// `least ▒▒▒ greatest`, under a plate.
-fn lay_range(page: &mut Page, plate: &Plate, rect: Rect) {
+/// Adds the range of a plate, `min ▒▒▒ max`.
+fn lay_out_range(page: &mut Page, plate: &Plate, rect: Rect) {
     let Measure { unit } = page.measure;
-    let (least, greatest) = (signed(plate.min), signed(plate.max));
+    let (min, max) = (signed(plate.min), signed(plate.max));
     let width = |text: &str| page.measure.detail().width(text).ceil() as usize;
-    let (left, right) = (rect.x + width(&least), rect.x + rect.width - width(&greatest));
+    let (left, right) = (rect.x + width(&min), rect.x + rect.width - width(&max));
     let baseline = rect.y + unit * 9 / 4;
-    page.items.push(Item::Detail(least, (rect.x, baseline)));
-    page.items.push(Item::Detail(greatest, (right, baseline)));
+    page.items.push(Item::Detail { text: min, x: rect.x, baseline });
+    page.items.push(Item::Detail { text: max, x: right, baseline });
     if right > left + 2 * unit {
         let (x, width) = (left + unit * 3 / 4, right - left - unit * 3 / 2);
         page.items.push(Item::Ramp(Rect { x, y: baseline - unit, width, height: unit * 4 / 5 }));
     }
 }
 
-/// Pictures are shown at most this many pixels long.
-const LONGEST: usize = 768;
-/// Small ones are enlarged, in whole steps, to no more than this.
-const ENLARGED: usize = 640;
+/// The longest side of a shown picture in pixels.
+const MAX_SIDE: usize = 768;
+/// The longest side of a small picture, in pixels, after its enlargement by a whole factor.
+const MAX_ENLARGED: usize = 640;
 
-/// How large a picture is shown.
+/// Returns the width and height at which a picture is shown.
 fn shown_size(width: usize, height: usize) -> (usize, usize) {
-    let longest = width.max(height);
-    if longest <= LONGEST {
-        let factor = (ENLARGED / longest).max(1);
+    let side = width.max(height);
+    if side <= MAX_SIDE {
+        let factor = (MAX_ENLARGED / side).max(1);
         return (width * factor, height * factor);
     }
-    match (1..6).rev().find(|sixths| longest * sixths / 6 <= LONGEST) {
+    match (1..6).rev().find(|sixths| side * sixths / 6 <= MAX_SIDE) {
         Some(sixths) => ((width * sixths).div_ceil(6), (height * sixths).div_ceil(6)),
-        None => shrunk(width, height, LONGEST, LONGEST),
+        None => fit_within(width, height, MAX_SIDE, MAX_SIDE),
     }
 }
 
-/// The largest size of the same proportions within a box.
-pub(super) fn shrunk(width: usize, height: usize, across: usize, down: usize) -> (usize, usize) {
-    let scale = (across as f64 / width as f64).min(down as f64 / height as f64);
+/// Returns the largest size with the proportions of `width` × `height` that fits into `max_width` × `max_height`.
+pub(super) fn fit_within(width: usize, height: usize, max_width: usize, max_height: usize) -> (usize, usize) {
+    let scale = (max_width as f64 / width as f64).min(max_height as f64 / height as f64);
     let side = |s: usize| ((s as f64 * scale).round() as usize).max(1);
     (side(width), side(height))
 }
@@ -178,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_are_shown_crisp_and_in_proportion() {
+    fn a_picture_keeps_its_proportions_and_sharp_edges() {
         for ((width, height), wanted) in [
             ((32, 32), (640, 640)),
             ((96, 64), (576, 384)),

@@ -1,58 +1,62 @@
-//! The tutorial's sweep: the original, and one decoded picture for each level of noise.
+//! The tutorial's sweep: the original and one decoded picture per noise level.
 
-use super::canvas::Rect;
-use super::page::{Measure, Page};
-use super::roundtrip::shrunk;
-use super::text::short;
-use super::{Canvas, FigureError, Theme};
 use crate::metrics::psnr;
 use crate::picture::Picture;
 
-/// Pictures are shown at most this many pixels long.
-const LONGEST: usize = 512;
+use super::canvas::Rect;
+use super::page::{Caption, Measure, Page, quality};
+use super::roundtrip::fit_within;
+use super::text::short;
+use super::{Canvas, FigureError, Theme};
 
-/// A sweep that grows level by level. Only what is shown of a picture is kept.
+/// The longest side of a shown picture in pixels.
+const MAX_SIDE: usize = 512;
+
+/// A sweep to which decoded pictures are added level by level. It keeps them at the size at which it shows them.
 #[derive(Debug)]
 pub struct Sweep<'a> {
     name: &'a str,
     original: &'a Picture,
     levels: usize,
     size: (usize, usize),
-    shown: Vec<(Picture, (String, String))>,
+    shown: Vec<(Picture, Option<Caption>)>, // the original's caption depends on the layout
 }
 
 impl<'a> Sweep<'a> {
-    /// Begins a sweep over so many levels.
+    /// Starts a sweep over a number of levels. `name` is that of the original picture.
     ///
     /// # Errors
-    /// [`FigureError::TooLarge`] where the figure cannot be made, before any of the work is done.
+    /// [`FigureError::TooLarge`] if the figure will be too large to draw.
     pub fn new(name: &'a str, original: &'a Picture, levels: usize) -> Result<Self, FigureError> {
         let (width, height) = (original.width(), original.height());
-        let size = match LONGEST / width.max(height) {
-            0 => shrunk(width, height, LONGEST, LONGEST),
+        let size = match MAX_SIDE / width.max(height) {
+            0 => fit_within(width, height, MAX_SIDE, MAX_SIDE),
             factor => (width * factor, height * factor),
         };
         let mut sweep = Self { name, original, levels, size, shown: Vec::new() };
         let page = sweep.page();
         Canvas::new(page.width, page.height, [0; 3])?;
-        sweep.keep(original, ("Original".into(), String::new())); // its second line depends on the layout
+        sweep.keep(original, None);
         Ok(sweep)
     }
 
-    /// Adds what was decoded at a level. Returns its PSNR, infinite where it equals the original.
+    /// Adds the picture that was decoded at a noise level. Returns its PSNR in dB, infinite if it equals the original.
     pub fn add(&mut self, level: f64, decoded: &Picture) -> f64 {
         let psnr = psnr(self.original, decoded);
-        let quality = if psnr.is_finite() { format!("PSNR {psnr:.2} dB") } else { "equal".into() };
-        self.keep(decoded, (format!("Noise {}", short(level)), quality));
+        let caption = Caption { title: format!("Noise {}", short(level)), detail: quality(psnr) };
+        self.keep(decoded, Some(caption));
         psnr
     }
 
-    /// The figure.
+    /// Draws the figure.
+    ///
+    /// # Errors
+    /// [`FigureError::TooLarge`] if it does not fit into memory.
     pub fn draw(&self, theme: Theme) -> Result<Canvas, FigureError> {
         self.page().paint(theme)
     }
 
-    fn keep(&mut self, picture: &Picture, caption: (String, String)) {
+    fn keep(&mut self, picture: &Picture, caption: Option<Caption>) {
         let smaller = self.size.0 < picture.width() || self.size.1 < picture.height();
         let shown = if smaller { picture.resize(self.size.0, self.size.1) } else { picture.clone() };
         self.shown.push((shown, caption));
@@ -71,22 +75,17 @@ impl<'a> Sweep<'a> {
             measure,
             items: Vec::new(),
         };
-        for (i, (picture, (title, detail))) in self.shown.iter().enumerate() {
+        for (i, (picture, caption)) in self.shown.iter().enumerate() {
             let (x, y) = (i % cols * (cell + gap), i / cols * (line + gap));
             let rect = Rect { x: measure.margin() + x, y: measure.margin() + y, width, height };
-            let detail = if i == 0 { self.size_and_name(measure, cell) } else { detail.clone() };
-            page.captioned(picture, rect, (title.clone(), detail));
+            let original = || Caption::original(self.name, self.original, measure, cell);
+            page.captioned(picture, rect, caption.clone().unwrap_or_else(original));
         }
         page
     }
-
-    fn size_and_name(&self, measure: Measure, width: usize) -> String {
-        let size = format!(" · {} × {}", self.original.width(), self.original.height());
-        measure.detail().fit(self.name, &size, width as f32)
-    }
 }
 
-/// How many columns give a figure about twice as wide as high, without many empty cells.
+/// Returns the number of columns for a figure about twice as wide as high, without many empty cells.
 fn columns(cells: usize, width: usize, height: usize) -> usize {
     let cost = |cols: usize| {
         let rows = cells.div_ceil(cols);
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_wide_with_few_empty_cells() {
+    fn a_figure_is_wide_with_few_empty_cells() {
         assert_eq!(columns(7, 512, 341), 4);
         assert_eq!(columns(7, 512, 512), 4);
         assert_eq!(columns(7, 512, 128), 3);
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_refused_before_any_work() {
+    fn a_figure_that_will_be_too_large_is_refused_at_the_start() {
         let picture = Picture::from_rgb8(512, 512, &[0; 512 * 512 * 3]);
         assert!(Sweep::new("a", &picture, 100).is_ok());
         assert!(matches!(Sweep::new("a", &picture, 1000), Err(FigureError::TooLarge { .. })));

@@ -1,4 +1,4 @@
-//! Letters: the built-in font (Inter, see `assets/fonts`), and how captions and numbers are written.
+//! Text in the built-in font (Inter, see `assets/fonts`), and how numbers are written.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
 
 use super::{Canvas, Rgb};
 
-/// How heavy letters are.
+/// The weight of a font.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// For details.
@@ -21,19 +21,19 @@ static SEMI_BOLD: LazyLock<FontRef> =
     LazyLock::new(|| font(include_bytes!("../../assets/fonts/Inter-SemiBold.otf")));
 
 fn font(file: &'static [u8]) -> FontRef<'static> {
-    FontRef::try_from_slice(file).expect("the built-in font is a font")
+    FontRef::try_from_slice(file).expect("the built-in font is valid")
 }
 
-/// A font at a size in pixels (of its em square).
+/// The built-in font at a size and a weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Type {
-    /// Height of the em square.
+pub struct TextStyle {
+    /// The font size, which is the height of the em square, in pixels.
     pub size: f32,
-    /// How heavy.
+    /// The weight.
     pub weight: Weight,
 }
 
-impl Type {
+impl TextStyle {
     fn font(self) -> &'static FontRef<'static> {
         match self.weight {
             Weight::Regular => &REGULAR,
@@ -41,8 +41,8 @@ impl Type {
         }
     }
 
-    /// The glyphs of a line that starts at x 0 on a baseline at y 0, and its width.
-    fn set(self, text: &str) -> (Vec<Glyph>, f32) {
+    /// Returns the glyphs of a line that starts at x = 0 on the baseline y = 0, and its width in pixels.
+    fn lay_out(self, text: &str) -> (Vec<Glyph>, f32) {
         let font = self.font();
         let em = font.units_per_em().expect("the built-in font has an em square");
         let scale = PxScale::from(self.size * font.height_unscaled() / em);
@@ -51,7 +51,7 @@ impl Type {
         let mut glyphs = Vec::new();
         for letter in text.chars() {
             let id = match font.glyph_id(letter) {
-                id if id.0 == 0 => font.glyph_id('?'), // a letter that the built-in font lacks
+                id if id.0 == 0 => font.glyph_id('?'), // not in the font
                 id => id,
             };
             glyphs.push(id.with_scale_and_position(scale, point(x, 0.0)));
@@ -60,27 +60,27 @@ impl Type {
         (glyphs, x)
     }
 
-    /// How wide a line is.
+    /// Returns the width of a line in pixels.
     pub fn width(self, text: &str) -> f32 {
-        self.set(text).1
+        self.lay_out(text).1
     }
 
-    /// Writes a line.
-    pub fn write(self, canvas: &mut Canvas, text: &str, (x, baseline): (usize, usize), colour: Rgb) {
-        for glyph in self.set(text).0 {
+    /// Draws a line of text that starts at `x` on the baseline.
+    pub fn write(self, canvas: &mut Canvas, text: &str, x: usize, baseline: usize, colour: Rgb) {
+        for glyph in self.lay_out(text).0 {
             let Some(outline) = self.font().outline_glyph(glyph) else { continue }; // a space
             let bounds = outline.px_bounds();
             let (left, top) = (x as f32 + bounds.min.x, baseline as f32 + bounds.min.y);
-            outline.draw(|column, row, share| {
+            outline.draw(|column, row, coverage| {
                 let (x, y) = (left + column as f32, top + row as f32);
                 if x >= 0.0 && y >= 0.0 {
-                    canvas.blend(x as usize, y as usize, colour, share.clamp(0.0, 1.0));
+                    canvas.blend(x as usize, y as usize, colour, coverage.clamp(0.0, 1.0));
                 }
             });
         }
     }
 
-    /// `name` with its middle left out where `name` and `rest` together are wider than `width`.
+    /// Returns `name` followed by `rest`. If they are wider than `width` pixels, `…` replaces the middle of `name`.
     pub fn fit(self, name: &str, rest: &str, width: f32) -> String {
         let letters: Vec<char> = name.chars().collect();
         let shortened = |kept: usize| -> String {
@@ -88,9 +88,9 @@ impl Type {
             let ends = letters[..head].iter().chain(&['…']).chain(&letters[letters.len() - tail..]);
             ends.collect::<String>() + rest
         };
-        let whole = name.to_string() + rest;
-        if self.width(&whole) <= width {
-            return whole;
+        let line = name.to_string() + rest;
+        if self.width(&line) <= width {
+            return line;
         }
         (0..letters.len()).rev().map(shortened).find(|line| self.width(line) <= width).unwrap_or(shortened(0))
     }
@@ -125,15 +125,15 @@ mod tests {
     }
 
     #[test]
-    fn long_names_lose_their_middle() {
-        let type_ = Type { size: 16.0, weight: Weight::Regular };
-        assert_eq!(type_.fit("fox.png", " · 768 × 512", 400.0), "fox.png · 768 × 512");
-        let fitted = type_.fit("a-very-long-name-of-a-picture.png", " · 768 × 512", 200.0);
+    fn a_long_name_is_shortened_in_its_middle() {
+        let style = TextStyle { size: 16.0, weight: Weight::Regular };
+        assert_eq!(style.fit("fox.png", " · 768 × 512", 400.0), "fox.png · 768 × 512");
+        let fitted = style.fit("a-very-long-name-of-a-picture.png", " · 768 × 512", 200.0);
         assert!(
             fitted.starts_with("a-") && fitted.contains('…') && fitted.ends_with("g · 768 × 512"),
             "{fitted}"
         );
-        assert!(type_.width(&fitted) <= 200.0);
-        assert_eq!(type_.fit("name", " rest", 1.0), "… rest");
+        assert!(style.width(&fitted) <= 200.0);
+        assert_eq!(style.fit("name", " rest", 1.0), "… rest");
     }
 }
