@@ -1,6 +1,6 @@
-//! A second opinion: candle-transformers' AutoEncoderKL, made of candle's own operations, with the same weights.
+//! candle-transformers' AutoEncoderKL with the same weights, as an independent reference.
 //!
-//! It is slow, and shares no arithmetic with [`crate::model`] and [`crate::kernels`].
+//! It uses candle's own operations: it is slow, and shares no arithmetic with [`crate::model`] and [`crate::kernels`].
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
@@ -11,11 +11,11 @@ use crate::model::Config;
 
 /// candle-transformers' model.
 ///
-/// Take it for one picture at a time: with a batch its attention in 0.11.1 gives other values for the same picture.
+/// Use it for one picture at a time: in a batch, the attention of 0.11.1 gives different values for the same picture.
 pub struct Stock(AutoEncoderKL);
 
 impl Stock {
-    /// Reads all tensors of a checkpoint.
+    /// Creates the model from the tensors of a checkpoint; it is an error if one is missing or has the wrong shape.
     pub fn new(config: &Config, tensors: Box<dyn SimpleBackend>, device: &Device) -> Result<Self> {
         let stock = AutoEncoderKLConfig {
             block_out_channels: config.block_out_channels.clone(),
@@ -25,42 +25,42 @@ impl Stock {
             use_quant_conv: config.use_quant_conv,
             use_post_quant_conv: config.use_post_quant_conv,
         };
-        let sharp = Sharp { tensors, channels: config.latent_channels };
-        let tensors = VarBuilder::from_backend(Box::new(sharp), DType::F32, device.clone());
+        let tensors = ZeroVariance { tensors, channels: config.latent_channels };
+        let tensors = VarBuilder::from_backend(Box::new(tensors), DType::F32, device.clone());
         Ok(Self(AutoEncoderKL::new(tensors, config.in_channels, config.out_channels, stock)?))
     }
 
-    /// Pixels `[1, 3, h, w]` in −1..1 → the posterior's mean `[1, 4, h/8, w/8]`.
+    /// Encodes pixels `[1, 3, h, w]` in −1..1; returns the posterior's mean `[1, 4, h/8, w/8]`.
     pub fn mean(&self, x: &Tensor) -> Result<Tensor> {
         self.0.encode(x)?.sample()
     }
 
-    /// Unscaled latents `[1, 4, h/8, w/8]` → pixels `[1, 3, h, w]`.
+    /// Decodes unscaled latents `[1, 4, h/8, w/8]`; returns pixels `[1, 3, h, w]`.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         self.0.decode(latents)
     }
 }
 
-/// A checkpoint whose posterior has no variance: the stock model can only sample it, and so samples the mean.
-struct Sharp {
+/// A checkpoint whose posterior has zero variance, so that the stock model's `sample()` returns the mean.
+struct ZeroVariance {
     tensors: Box<dyn SimpleBackend>,
     channels: usize,
 }
 
-/// Its exponential is zero.
-const LOG_OF_NO_VARIANCE: f32 = -200.0;
+/// A log-variance whose exponential is zero in f32.
+const LOG_OF_ZERO: f64 = -200.0;
 
-impl SimpleBackend for Sharp {
+impl SimpleBackend for ZeroVariance {
     fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
         let tensor = self.tensors.get(shape, name, init, dtype, device)?;
-        let logvar = |value: f32| -> Result<Tensor> {
+        let with_logvar = |value: f64| -> Result<Tensor> {
             let mean = tensor.narrow(0, 0, self.channels)?;
-            let logvar = mean.zeros_like()?.affine(1.0, f64::from(value))?;
+            let logvar = (mean.zeros_like()? + value)?;
             Tensor::cat(&[mean, logvar], 0)
         };
         match name {
-            "quant_conv.weight" => logvar(0.0),
-            "quant_conv.bias" => logvar(LOG_OF_NO_VARIANCE),
+            "quant_conv.weight" => with_logvar(0.0),
+            "quant_conv.bias" => with_logvar(LOG_OF_ZERO),
             _ => Ok(tensor),
         }
     }

@@ -1,4 +1,4 @@
-//! A second opinion: candle-transformers' AutoEncoderKL with the same weights.
+//! Our model, compared with candle-transformers' AutoEncoderKL with the same weights.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -10,7 +10,7 @@ use crate::support::golden::relative_error;
 use crate::support::model_folder;
 
 #[test]
-fn candle_transformers_agrees() -> Result<()> {
+fn the_model_agrees_with_candle_transformers() -> Result<()> {
     let config = Config::from_json(model_folder::CONFIG).expect("a valid config");
     let tensors = model_folder::tensors();
     let ours = AutoencoderKl::new(&config, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))?;
