@@ -64,7 +64,7 @@ pub enum PictureError {
     #[error("not a PNG, JPEG, WebP, TIFF, BMP, GIF or QOI picture")]
     UnknownFormat,
     /// More than [`MAX_PIXELS`].
-    #[error("{width}×{height} pixels are more than the limit of {} megapixels", MAX_PIXELS / 1_000_000)]
+    #[error("{width}×{height} pixels is more than the limit of {} megapixels", MAX_PIXELS / 1_000_000)]
     TooLarge {
         /// Width in pixels.
         width: u32,
@@ -72,7 +72,7 @@ pub enum PictureError {
         height: u32,
     },
     /// A side is smaller than the multiple that it is rounded down to.
-    #[error("{width}×{height} pixels are too few: both sides must be at least {multiple}{}", if *multiple > 8 { "; try --multiple 8" } else { "" })]
+    #[error("{width}×{height} pixels is too small: both sides must be at least {multiple}{}", if *multiple > 8 { "; try --multiple 8" } else { "" })]
     TooSmall {
         /// Width in pixels.
         width: usize,
@@ -84,12 +84,6 @@ pub enum PictureError {
     /// The picture cannot be stored in the format.
     #[error("cannot write the picture: {0}")]
     Encode(image::ImageError),
-}
-
-impl From<std::io::Error> for PictureError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Read(error)
-    }
 }
 
 impl Picture {

@@ -40,7 +40,7 @@ impl FromStr for Background {
 impl Picture {
     /// Reads a picture file as [`Picture::from_bytes`] does. Its content decides the format, not its name.
     pub fn open(path: &Path, background: Background) -> Result<Self, PictureError> {
-        Self::from_bytes(&std::fs::read(path)?, background)
+        Self::from_bytes(&std::fs::read(path).map_err(PictureError::Read)?, background)
     }
 
     /// Reads the bytes of a picture file: rotated as its EXIF data says, the first frame of an animation, grey as
@@ -76,33 +76,31 @@ impl Picture {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let color = image.color();
         let is_8bit = color.bytes_per_pixel() == color.channel_count(); // one byte per channel
+        let background = background.map(f32::from);
         let values: Vec<f32> = if is_8bit && !color.has_alpha() {
             image.to_rgb8().iter().map(|&v| f32::from(v)).collect()
         } else if is_8bit {
-            let opaque = |[r, g, b, a]: [u8; 4]| {
-                let over = |c: u8, under: u8| {
-                    let (c, under, a) = (f32::from(c), f32::from(under), f32::from(a) / 255.0);
-                    (c * a + under * (1.0 - a)).round()
-                };
-                [over(r, background[0]), over(g, background[1]), over(b, background[2])]
-            };
-            image.to_rgba8().pixels().flat_map(|p| opaque(p.0)).collect()
+            let opaque = |[r, g, b, a]: [f32; 4]| composite([r, g, b], a / 255.0, background).map(f32::round);
+            image.to_rgba8().pixels().flat_map(|p| opaque(p.0.map(f32::from))).collect()
         } else {
-            let opaque = |[r, g, b, a]: [f32; 4]| {
-                let over = |c: f32, under: u8| {
-                    (c * a + f32::from(under) / 255.0 * (1.0 - a)).clamp(0.0, 1.0) * 255.0
-                };
-                [over(r, background[0]), over(g, background[1]), over(b, background[2])]
-            };
-            image.to_rgba32f().pixels().flat_map(|p| opaque(p.0)).collect()
+            let background = background.map(|v| v / 255.0);
+            let opaque = |[r, g, b, a]: [f32; 4]| composite([r, g, b], a, background);
+            let level = |v: f32| v.clamp(0.0, 1.0) * 255.0;
+            image.to_rgba32f().pixels().flat_map(|p| opaque(p.0).map(level)).collect()
         };
         Self::new(width, height, values, is_8bit)
     }
 }
 
+/// Composites a colour with an alpha in 0..1 onto a background.
+fn composite(color: [f32; 3], alpha: f32, background: [f32; 3]) -> [f32; 3] {
+    [0, 1, 2].map(|i| color[i] * alpha + background[i] * (1.0 - alpha))
+}
+
 /// Returns the format of a picture file and a decoder within [`MAX_PIXELS`]. No pixel is decoded yet.
 pub(super) fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + '_), PictureError> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let mut reader = reader.map_err(PictureError::Read)?;
     let format = reader.format().ok_or(PictureError::UnknownFormat)?;
     if format == ImageFormat::Jpeg && !is_complete_jpeg(bytes) {
         return Err(PictureError::Incomplete);
