@@ -54,10 +54,7 @@ impl Canvas {
         &self.rgb
     }
 
-    /// Returns the bytes of a picture file.
-    ///
-    /// # Errors
-    /// [`PictureError::Encode`] if the canvas is too large for the format.
+    /// Returns the bytes of a picture file, like [`Picture::to_file_bytes`].
     pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
         file_bytes(&self.rgb, self.width, self.height, format)
     }

@@ -61,10 +61,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Creates an empty grid.
-    ///
-    /// # Errors
-    /// [`FigureError::TooLarge`], before any memory is allocated.
+    /// Creates an empty grid; fails as [`Canvas::new`] does.
     pub fn new(layout: Layout, background: Rgb) -> Result<Self, FigureError> {
         let (width, height) = layout.size();
         Ok(Self { canvas: Canvas::new(width, height, background)?, layout, filled: 0 })

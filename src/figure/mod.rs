@@ -72,10 +72,7 @@ impl Theme {
 #[derive(Debug, thiserror::Error)]
 pub enum FigureError {
     /// More pixels than [`MAX_PIXELS`], or than fit into memory.
-    #[error(
-        "the figure would be {width}×{height} pixels, too large for memory or above the limit of {} megapixels; \
-         use fewer or smaller pictures", MAX_PIXELS / 1_000_000
-    )]
+    #[error("the figure of {width}×{height} pixels is too large (limit {} megapixels); use fewer or smaller pictures", MAX_PIXELS / 1_000_000)]
     TooLarge {
         /// Width in pixels.
         width: usize,

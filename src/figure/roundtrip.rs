@@ -71,13 +71,10 @@ impl Roundtrip<'_> {
         }
 
         let y = top + measure.caption() + height + 3 * unit;
-        let (_, channels, rows, columns) =
-            self.latents.dims4().expect("latents with plates have four dimensions");
-        let detail = format!(
-            "{channels} × {rows} × {columns}, each from its least value (black) to its greatest (white)"
-        );
+        let (_, c, h, w) = self.latents.dims4().expect("latents with plates have four dimensions");
+        let detail = format!("{c} × {h} × {w}, each from its least value (black) to its greatest (white)");
         page.caption(measure.margin(), y, Caption { title: "Latent channels".into(), detail });
-        let bottom = lay_out_plates(&mut page, plates, y + measure.caption(), content, height * 3 / 4);
+        let bottom = add_plates(&mut page, plates, y + measure.caption(), height * 3 / 4);
         page.height = bottom + measure.margin();
         page
     }
@@ -95,16 +92,11 @@ fn difference_caption(AmplifiedDifference { factor, difference, .. }: &Amplified
     Caption { title: format!("Difference × {factor}"), detail }
 }
 
-/// Adds plates in rows of four, or of eight if there are many, each with its range below it. They are `content` pixels
-/// wide together and at most `max_height` pixels high each. Returns where the last row ends.
-fn lay_out_plates<'a>(
-    page: &mut Page<'a>,
-    plates: &'a [Plate],
-    top: usize,
-    content: usize,
-    max_height: usize,
-) -> usize {
+/// Adds plates of at most `max_height` pixels, each with its range below it, in rows of four, or of eight if there are
+/// many. Rows are as wide as the page without its margins. Returns where the last row ends.
+fn add_plates<'a>(page: &mut Page<'a>, plates: &'a [Plate], top: usize, max_height: usize) -> usize {
     let Measure { unit } = page.measure;
+    let content = page.width - 2 * page.measure.margin();
     let (gap, line) = (2 * unit, 3 * unit);
     let cell = |cols: usize| (content - (cols - 1) * gap) / cols;
     let cols = if plates.len() > 8 && cell(8) >= 15 * unit { 8 } else { 4 };
@@ -122,7 +114,7 @@ fn lay_out_plates<'a>(
         for (i, plate) in row.iter().enumerate() {
             let x = page.measure.margin() + i * (content - place) / (cols - 1);
             page.items.push(Item::Picture(&plate.picture, Rect { x, y, width, height }));
-            lay_out_range(page, plate, Rect { x, y: y + height, width: place, height: line });
+            add_range(page, plate, Rect { x, y: y + height, width: place, height: line });
         }
         y += height + line + gap;
     }
@@ -130,7 +122,7 @@ fn lay_out_plates<'a>(
 }
 
 /// Adds the range of a plate, `min ▒▒▒ max`.
-fn lay_out_range(page: &mut Page, plate: &Plate, rect: Rect) {
+fn add_range(page: &mut Page, plate: &Plate, rect: Rect) {
     let Measure { unit } = page.measure;
     let (min, max) = (signed(plate.min), signed(plate.max));
     let width = |text: &str| page.measure.detail().width(text).ceil() as usize;

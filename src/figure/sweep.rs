@@ -48,10 +48,7 @@ impl<'a> Sweep<'a> {
         psnr
     }
 
-    /// Draws the figure.
-    ///
-    /// # Errors
-    /// [`FigureError::TooLarge`] if it does not fit into memory.
+    /// Draws the figure with all pictures that have been added.
     pub fn draw(&self, theme: Theme) -> Result<Canvas, FigureError> {
         self.page().paint(theme)
     }
