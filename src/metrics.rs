@@ -1,13 +1,11 @@
-//! How alike two pictures are, over samples rounded to bytes.
+//! The similarity of two pictures of equal size, computed from values rounded to bytes.
 
 use rayon::prelude::*;
 
 use crate::picture::Picture;
 
-/// Peak signal-to-noise ratio in dB over all samples of two pictures of one size:
-/// `10 · log10(255² / mean((a − b)²))`; infinite where they are equal.
-///
-/// What scikit-image's `peak_signal_noise_ratio(a, b, data_range=255)` computes.
+/// Returns the peak signal-to-noise ratio in dB over all values, `10 · log10(255² / mean((a − b)²))`; infinite for
+/// equal pictures. Equals scikit-image's `peak_signal_noise_ratio(a, b, data_range=255)`.
 ///
 /// # Panics
 /// If the sizes differ.
@@ -18,16 +16,16 @@ pub fn psnr(a: &Picture, b: &Picture) -> f64 {
     10.0 * (255.0 * 255.0 / mean).log10()
 }
 
-/// How far the samples of two pictures are from each other, in levels of 0 to 255.
+/// The absolute difference of two pictures, in levels of 0 to 255.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Difference {
-    /// The largest absolute difference.
+    /// The largest difference.
     pub max: u8,
-    /// The mean absolute difference.
+    /// The mean difference.
     pub mean: f64,
 }
 
-/// The absolute difference of two pictures of one size.
+/// Returns the absolute difference over all values.
 ///
 /// # Panics
 /// If the sizes differ.
@@ -38,17 +36,16 @@ pub fn difference(a: &Picture, b: &Picture) -> Difference {
     Difference { max: differences().max().unwrap_or(0), mean: sum as f64 / a.len() as f64 }
 }
 
-/// Width of the window that [`ssim`] moves over the pictures.
+/// The side of the window that [`ssim`] moves over the pictures, in pixels.
 pub const WINDOW: usize = 11;
 
-/// Standard deviation of the window's Gaussian weights.
+/// The standard deviation of the window's Gaussian weights, in pixels.
 const SIGMA: f64 = 1.5;
 
-/// Structural similarity (Wang et al. 2004) of two pictures of one size: the mean over the channels and over every
-/// place where an 11×11 Gaussian window fits; 1 where they are equal. Pictures with a side below 11 have none.
-///
-/// What scikit-image's `structural_similarity(a, b, gaussian_weights=True, use_sample_covariance=False, sigma=1.5,
-/// data_range=255, channel_axis=2)` computes.
+/// Returns the structural similarity (Wang et al. 2004): the mean over the channels and over all positions of an
+/// 11×11 Gaussian window; 1 for equal pictures, `None` if a side is smaller than the window. Equals scikit-image's
+/// `structural_similarity(a, b, gaussian_weights=True, use_sample_covariance=False, sigma=1.5, data_range=255,
+/// channel_axis=2)`.
 ///
 /// # Panics
 /// If the sizes differ.
@@ -65,17 +62,21 @@ pub fn ssim(a: &Picture, b: &Picture) -> Option<f64> {
         let here = y * stride..(y + WINDOW) * stride;
         similarity_of_row(&a[here.clone()], &b[here], &weights)
     };
-    let sums: Vec<f64> = (0..rows).into_par_iter().map(row).collect(); // summed in order: the same in every run
+    let sums: Vec<f64> = (0..rows).into_par_iter().map(row).collect(); // in order, so that every run gives the same sum
     Some(sums.iter().sum::<f64>() / (rows * columns * 3) as f64)
 }
 
-/// Two pictures' samples, as bytes.
+/// Returns the values of two pictures as bytes.
 fn bytes(a: &Picture, b: &Picture) -> (Vec<u8>, Vec<u8>) {
-    assert_eq!((a.width(), a.height()), (b.width(), b.height()), "pictures of one size are compared");
+    assert_eq!(
+        (a.width(), a.height()),
+        (b.width(), b.height()),
+        "only pictures of equal size can be compared"
+    );
     (a.to_rgb8(), b.to_rgb8())
 }
 
-/// Gaussian weights whose sum is 1; the window's weights are their products.
+/// Returns Gaussian weights with the sum 1; the weights of the window are their products.
 fn window() -> [f64; WINDOW] {
     let middle = (WINDOW / 2) as f64;
     let weights: [f64; WINDOW] =
@@ -84,7 +85,7 @@ fn window() -> [f64; WINDOW] {
     weights.map(|w| w / sum)
 }
 
-/// The similarities of all windows in 11 rows of RGB samples, summed. The weights go down the columns, then across.
+/// Returns the sum of the similarities of all windows in 11 rows of RGB bytes. Sums down the columns first, then across.
 fn similarity_of_row(a: &[u8], b: &[u8], weights: &[f64; WINDOW]) -> f64 {
     let stride = a.len() / WINDOW;
     let mut columns = vec![[0.0; 5]; stride]; // weighted sums of a, b, a², b², a·b
@@ -106,7 +107,7 @@ fn similarity_of_row(a: &[u8], b: &[u8], weights: &[f64; WINDOW]) -> f64 {
     (0..stride - 3 * (WINDOW - 1)).map(similarity_at).sum()
 }
 
-/// The means of a, b, a², b² and a·b in one window → its similarity.
+/// Returns the similarity in one window from the weighted means of a, b, a², b² and a·b.
 fn similarity([a, b, aa, bb, ab]: [f64; 5]) -> f64 {
     const C1: f64 = (0.01 * 255.0) * (0.01 * 255.0);
     const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);

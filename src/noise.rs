@@ -1,36 +1,35 @@
-//! Random numbers: torch's generator for the CPU, and the tutorial's noise.
+//! The random numbers of torch's CPU generator, and the tutorial's noise.
 //!
-//! The same seed gives the same latents as `generator=torch.Generator("cpu").manual_seed(seed)` does in Python.
+//! A seed gives the same latents here as `generator=torch.Generator("cpu").manual_seed(seed)` does in Python.
 
 use std::f32::consts::TAU;
 
 use candle_core::{Device, Result, Tensor};
 use rand_mt::Mt;
 
-/// `torch.Generator("cpu")`: MT19937, and what torch makes of its 32-bit draws. A clone goes on from the same state.
+/// `torch.Generator("cpu")`: MT19937, whose 32-bit numbers are converted as torch does. A clone has the same state.
 #[derive(Debug, Clone)]
 pub struct Generator {
     draws: Mt,
-    /// The second value of the last pair that [`Generator::normal`] made.
+    /// The second value of the last pair that [`Generator::normal`] computed, unless it has been returned.
     spare: Option<f64>,
 }
 
 impl Generator {
-    /// `manual_seed(seed)`: only the low 32 bits count, as in torch.
+    /// `manual_seed(seed)`; as in torch, only the low 32 bits of the seed are used.
     pub fn new(seed: u64) -> Self {
         Self { draws: Mt::new(seed as u32), spare: None }
     }
 
-    /// `torch.rand(len)`: uniform in 0..1, the low 24 bits of one draw each.
+    /// `torch.rand(len)`: uniform values in 0..1, each from the low 24 bits of one 32-bit number.
     pub fn rand(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.uniform()).collect()
     }
 
     /// `torch.randn(len)`: standard normal values, within 2.4e-7 of those that torch computes with AVX2.
     ///
-    /// From 16 values on (`normal_fill` in torch's `DistributionTemplates.h`): uniform values are transformed in
-    /// runs of 16; where 16 does not divide the length, the last 16 values are drawn again. Fewer than 16 values
-    /// are drawn one by one.
+    /// Fewer than 16 values are drawn one by one. Otherwise (`normal_fill` in torch's `DistributionTemplates.h`),
+    /// uniform values are transformed in blocks of 16; if 16 does not divide `len`, the last 16 values are drawn again.
     pub fn randn(&mut self, len: usize) -> Vec<f32> {
         if len < 16 {
             return (0..len).map(|_| self.normal() as f32).collect();
@@ -54,8 +53,8 @@ impl Generator {
         (self.draws.next_u32() & 0xff_ffff) as f32 / 16_777_216.0
     }
 
-    /// One normal value (`normal_distribution` in torch's `DistributionsHelper.h`): Box and Muller's transform
-    /// gives two, the second of which is kept for the next call.
+    /// One standard normal value (`normal_distribution` in torch's `DistributionsHelper.h`). The Box-Muller transform
+    /// gives two values, of which the second is kept for the next call.
     fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
@@ -66,27 +65,27 @@ impl Generator {
         radius * angle.cos()
     }
 
-    /// Two draws, the first as the high half; the low 53 bits of them.
+    /// A uniform value in 0..1 from the low 53 bits of two 32-bit numbers, of which the first is the high half.
     fn uniform_f64(&mut self) -> f64 {
         let (high, low) = (u64::from(self.draws.next_u32()), u64::from(self.draws.next_u32()));
         (((high << 32) | low) & ((1 << 53) - 1)) as f64 / (1u64 << 53) as f64
     }
 }
 
-/// 16 uniform values → 16 normal ones, in place: the first 8 give radii, the others angles.
-fn box_muller(run: &mut [f32]) {
+/// Transforms 16 uniform values into 16 normal ones in place; the first 8 give the radii, the others the angles.
+fn box_muller(block: &mut [f32]) {
     for j in 0..8 {
-        let radius = (-2.0 * (1.0 - run[j]).ln()).sqrt();
-        let angle = TAU * run[j + 8];
-        run[j] = radius * angle.cos();
-        run[j + 8] = radius * angle.sin();
+        let radius = (-2.0 * (1.0 - block[j]).ln()).sqrt();
+        let angle = TAU * block[j + 8];
+        block[j] = radius * angle.cos();
+        block[j + 8] = radius * angle.sin();
     }
 }
 
 /// The tutorial's `add_rand_noise`: `latents + (rand − 0.5) · mean(|latents|) · level`.
 ///
-/// The noise is drawn in the order of the dimensions (n, c, h, w). torch's `rand_like` follows the order in memory,
-/// which is another one for a batch that left the encoder channels-last.
+/// Draws the noise in the order of the dimensions (n, c, h, w). torch's `rand_like` follows the order in memory, which
+/// differs if the encoder returned a batch as channels-last.
 pub fn add_uniform_noise(latents: &Tensor, level: f64, generator: &mut Generator) -> Result<Tensor> {
     let rand = Tensor::from_vec(generator.rand(latents.elem_count()), latents.shape(), latents.device())?;
     let scale = f64::from(latents.abs()?.mean_all()?.to_scalar::<f32>()?);

@@ -1,23 +1,23 @@
-//! What many numbers are like: mean, spread, range, histogram, and how many are no numbers.
+//! Summary statistics: mean, standard deviation, range, histogram, and the number of NaN and infinite values.
 
 use serde::Serialize;
 
-/// Of the finite values: mean, standard deviation (`√mean((x − mean)²)`), smallest and largest; 0 where there are none.
+/// Summary statistics of a sequence of values. `mean`, `std`, `min` and `max` are 0 if no value is finite.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Statistics {
-    /// How many values there are, finite or not.
+    /// The number of all values.
     pub count: usize,
-    /// Of the finite values.
+    /// The mean of the finite values.
     pub mean: f64,
-    /// Of the finite values.
+    /// The standard deviation of the finite values, `√mean((x − mean)²)`.
     pub std: f64,
     /// The smallest finite value.
     pub min: f32,
     /// The largest finite value.
     pub max: f32,
-    /// How many are NaN.
+    /// The number of NaN values.
     pub nan: usize,
-    /// How many are infinite.
+    /// The number of infinite values.
     pub inf: usize,
 }
 
@@ -44,17 +44,17 @@ impl Statistics {
         all
     }
 
-    /// `√mean(x²)` of the finite values.
+    /// Returns the root mean square of the finite values, `√mean(x²)`.
     pub fn rms(&self) -> f64 {
         self.mean.hypot(self.std)
     }
 
-    /// How many finite values fall into each of `bins` equal parts of `min..=max`.
+    /// Counts the finite values in each of `bins` equal parts of `min..=max`.
     pub fn histogram(&self, values: impl Iterator<Item = f32>, bins: usize) -> Vec<usize> {
         let mut counts = vec![0; bins];
         let (start, width) = (f64::from(self.min), f64::from(self.max) - f64::from(self.min));
         for x in values.filter(|x| x.is_finite()) {
-            let bin = ((f64::from(x) - start) / width * bins as f64) as usize; // 0 where the width is 0
+            let bin = ((f64::from(x) - start) / width * bins as f64) as usize; // 0 if the width is 0
             counts[bin.min(bins - 1)] += 1;
         }
         counts
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_is_counted_and_left_out() {
+    fn nan_and_infinite_values_are_counted_and_excluded() {
         let values = [1.0, f32::NAN, 3.0, f32::INFINITY, -4.0, f32::NEG_INFINITY, 2.0];
         let all = Statistics::of(values.iter().copied());
         assert_eq!((all.count, all.nan, all.inf), (7, 1, 2));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn there_may_be_no_numbers_at_all() {
+    fn without_finite_values_all_statistics_are_zero() {
         let none = Statistics::of([f32::NAN; 2].into_iter());
         assert_eq!((none.count, none.nan, none.mean, none.min, none.max), (2, 2, 0.0, 0.0, 0.0));
         assert_eq!(Statistics::of(std::iter::empty()), Statistics::default());

@@ -38,9 +38,6 @@ impl Latents {
 
     /// Reads the bytes of a safetensors file: one of ours, or one of another program with a tensor `[n, c, h, w]` or
     /// `[c, h, w]` that is called `latents` or is the only one of three or four dimensions.
-    ///
-    /// # Errors
-    /// Any [`LatentsError`] except `TooLarge`.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self, LatentsError> {
         let (_, latents) = Self::peek(bytes)?;
         Self::new(latents.tensor, latents.provenance)
