@@ -1,4 +1,4 @@
-//! Layouts of figures, painted with made-up pictures and latents, so that they depend on no model.
+//! The layouts of figures, painted with synthetic pictures and latents, so that they depend on no model.
 
 use candle_core::{Device, Tensor};
 use vae::figure::grid::Layout;
@@ -7,7 +7,7 @@ use vae::picture::Picture;
 
 use crate::support::looks::assert_looks_like;
 
-/// Coloured bands with a dark frame, so that cut-off edges and wrong proportions show; `error` moves some of them.
+/// Coloured bands with a dark frame, which reveal clipped edges and wrong proportions; `error` shifts some of them.
 fn picture(width: usize, height: usize, error: usize) -> Picture {
     let pixel = |x: usize, y: usize| {
         let edge = x == 0 || y == 0 || x == width - 1 || y == height - 1;
@@ -18,7 +18,7 @@ fn picture(width: usize, height: usize, error: usize) -> Picture {
     Picture::from_rgb8(width, height, &bytes)
 }
 
-/// Latents with a slope in each channel, of another steepness.
+/// Latents with a slope of a different steepness in each channel.
 fn latents(channels: usize, height: usize, width: usize) -> Tensor {
     let value = |c: usize, y: usize, x: usize| {
         (x as f32 / width as f32 - 0.4) * (c + 1) as f32 + ((x * 3 + y * 5) % 7) as f32 / 4.0
@@ -39,7 +39,7 @@ fn roundtrip(name: &str, (width, height): (usize, usize), channels: usize, theme
 }
 
 #[test]
-fn roundtrips_of_all_shapes() {
+fn roundtrips_of_all_shapes_look_as_before() {
     let landscape = (96, 64);
     assert_looks_like("roundtrip-light", &roundtrip("bands.png", landscape, 4, Theme::Light));
     assert_looks_like("roundtrip-dark", &roundtrip("bands.png", landscape, 4, Theme::Dark));
@@ -54,16 +54,11 @@ fn roundtrips_of_all_shapes() {
 }
 
 #[test]
-fn equal_pictures_have_no_decibels() {
+fn equal_pictures_have_no_psnr() {
     let original = picture(64, 32, 0);
     let latents = Tensor::zeros((1, 4, 4, 8), candle_core::DType::F32, &Device::Cpu).expect("latents");
-    let figure = Roundtrip {
-        name: "same.png",
-        original: &original,
-        decoded: &original,
-        latents: &latents,
-        noise: None,
-    };
+    let (name, noise) = ("same.png", None);
+    let figure = Roundtrip { name, original: &original, decoded: &original, latents: &latents, noise };
     assert_looks_like("roundtrip-equal", &figure.draw(Theme::Light).expect("a figure"));
 }
 
@@ -78,7 +73,7 @@ fn sweep(size: (usize, usize), levels: &[f64], theme: Theme) -> Canvas {
 }
 
 #[test]
-fn sweeps_of_all_shapes() {
+fn sweeps_of_all_shapes_look_as_before() {
     let six = [0.1, 0.28, 0.45999999999999996, 0.64, 0.82, 1.0];
     assert_looks_like("sweep-light", &sweep((96, 64), &six, Theme::Light));
     assert_looks_like("sweep-dark", &sweep((96, 64), &six, Theme::Dark));
@@ -94,9 +89,9 @@ fn grid(pictures: &[Picture], rows: Option<usize>, cols: Option<usize>) -> Canva
     grid.into_canvas()
 }
 
-/// `grid.paste(img, box=(i%cols*w, i//cols*h))` on black, pixel by pixel.
+/// The tutorial's `grid.paste(img, box=(i%cols*w, i//cols*h))` on black, pixel by pixel.
 #[test]
-fn pictures_of_one_size_are_pasted_as_in_the_tutorial() {
+fn pictures_of_equal_size_are_pasted_as_in_the_tutorial() {
     let (w, h) = (7, 5);
     let pictures: Vec<Picture> = (0..5).map(|i| picture(w, h, i)).collect();
     for (given, (rows, cols)) in
@@ -116,7 +111,7 @@ fn pictures_of_one_size_are_pasted_as_in_the_tutorial() {
 }
 
 #[test]
-fn pictures_of_different_sizes_stand_in_the_middle_of_their_cells() {
+fn pictures_of_different_sizes_are_centred_in_their_cells() {
     let pictures = [picture(60, 40, 0), picture(30, 50, 0), picture(9, 9, 0)];
     let canvas = grid(&pictures, None, None);
     assert_eq!((canvas.width(), canvas.height()), (120, 100));

@@ -1,4 +1,4 @@
-//! Every stage that the tutorial names, at every level of this machine, against tensors from diffusers
+//! Every stage that the tutorial names, at every SIMD level of this machine, compared with tensors from diffusers
 //! (`tests/golden/make.py`).
 
 use candle_core::Result;
@@ -13,23 +13,23 @@ use crate::support::cuda::engine;
 use crate::support::formula;
 use crate::support::golden::{Golden, differing, relative_error};
 
-/// How far from diffusers a model may be.
+/// The largest permitted differences from diffusers.
 #[derive(Clone, Copy)]
 struct Tolerance {
-    /// From its f32.
+    /// The relative error of a stage, compared with diffusers in f32.
     stage: f64,
-    /// From its f64.
+    /// The relative error of a stage, compared with diffusers in f64.
     stage_f64: f64,
-    /// Samples of the picture that may differ.
-    samples: f64,
-    /// By how many levels.
+    /// The share of the picture's values that may differ.
+    differing: f64,
+    /// The difference of a value of the picture, in levels of 0 to 255.
     levels: u8,
 }
 
-/// torch's own f32 results are up to 1.3e-5 from f64's, ours are nearer.
-const F32: Tolerance = Tolerance { stage: 3e-5, stage_f64: 5e-6, samples: 1e-3, levels: 1 };
-const F16: Tolerance = Tolerance { stage: 5e-3, stage_f64: 5e-3, samples: 0.5, levels: 4 };
-const BF16: Tolerance = Tolerance { stage: 4e-2, stage_f64: 4e-2, samples: 1.0, levels: 32 };
+/// torch's own f32 results differ from its f64 results by up to 1.3e-5; ours differ less.
+const F32: Tolerance = Tolerance { stage: 3e-5, stage_f64: 5e-6, differing: 1e-3, levels: 1 };
+const F16: Tolerance = Tolerance { stage: 5e-3, stage_f64: 5e-3, differing: 0.5, levels: 4 };
+const BF16: Tolerance = Tolerance { stage: 4e-2, stage_f64: 4e-2, differing: 1.0, levels: 32 };
 
 #[test]
 fn sd2_on_a_wide_picture() -> Result<()> {
@@ -42,13 +42,13 @@ fn a_small_model_on_a_batch_of_three_with_odd_sides() -> Result<()> {
 }
 
 #[test]
-fn a_model_without_quant_conv_and_attention_but_with_a_shift() -> Result<()> {
+fn a_model_with_a_shift_but_without_quant_conv_and_attention() -> Result<()> {
     stages_agree("small_no_quant.safetensors")
 }
 
 #[test]
 fn the_built_in_model_with_its_trained_weights() -> Result<()> {
-    let checkpoint = built_in::open().expect("it is part of the program");
+    let checkpoint = built_in::open().expect("the model is built in");
     stages_agree_with("tiny.safetensors", checkpoint.parameters())
 }
 
@@ -85,10 +85,10 @@ fn sd2_on_cuda() -> Result<()> {
     Ok(())
 }
 
-/// Its activations are too large for f16.
+/// The activations of the built-in model are too large for f16.
 #[test]
-fn the_built_in_model_on_cuda_in_all_that_have_the_range() -> Result<()> {
-    let checkpoint = built_in::open().expect("it is part of the program");
+fn the_built_in_model_on_cuda_in_every_precision_with_its_range() -> Result<()> {
+    let checkpoint = built_in::open().expect("the model is built in");
     for (element, tolerance) in [(Element::F32, F32), (Element::Bf16, BF16)] {
         let Some(engine) = engine(element) else { return Ok(()) };
         let (space, weights) = (SharedWorkspace::on(engine), checkpoint.parameters());
@@ -146,12 +146,10 @@ fn stages_agree_in(
     for i in 0..decoded.dim(0)? {
         got.extend(Picture::from_tensor(&decoded.get(i)?).expect("numbers").to_rgb8());
     }
-    let (off, most) = differing(&got, &wanted, 0);
-    println!("{file} picture: {:.4} % of samples differ, by {most} at most", 100.0 * off);
-    assert!(
-        off < tolerance.samples && most <= tolerance.levels,
-        "{file}: {off} of the samples differ, by up to {most} levels"
-    );
+    let (share, max) = differing(&got, &wanted, 0);
+    println!("{file} picture: {:.4} % of values differ, by up to {max}", 100.0 * share);
+    assert!(share < tolerance.differing, "{file}: {share} of the values differ");
+    assert!(max <= tolerance.levels, "{file}: values differ by up to {max} levels");
     Ok(())
 }
 
@@ -166,7 +164,7 @@ fn the_log_variance_is_clamped() -> Result<()> {
 }
 
 #[test]
-fn the_tutorials_noise() -> Result<()> {
+fn noise_agrees_with_the_tutorial() -> Result<()> {
     let golden = Golden::open("random.safetensors");
     let noised = add_uniform_noise(golden.tensor("noise_in"), 0.5, &mut Generator::new(42))?;
     let error = relative_error(&noised, golden.tensor("noise_out"));

@@ -1,4 +1,4 @@
-//! Metrics against scikit-image's.
+//! Metrics, compared with scikit-image's.
 
 use vae::metrics::{difference, psnr, ssim};
 use vae::picture::Picture;
@@ -6,7 +6,7 @@ use vae::picture::Picture;
 use crate::support::golden::Golden;
 
 #[test]
-fn metrics_are_scikit_images() {
+fn metrics_agree_with_scikit_image() {
     let golden = Golden::open("metrics.safetensors");
     let pairs: Vec<&str> = golden.names().filter_map(|name| name.strip_suffix(".a")).collect();
     assert!(pairs.len() >= 7, "{pairs:?}");

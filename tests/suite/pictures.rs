@@ -29,10 +29,10 @@ fn resizing_agrees_with_pillows_lanczos() {
     let source = Picture::from_rgb8(width, height, &golden.bytes("source"));
     for (width, height) in [(320, 224), (256, 248), (96, 64)] {
         let got = source.resize(width, height).to_rgb8();
-        let (off, most) = differing(&got, &golden.bytes(&format!("resized_{width}x{height}")), 1);
+        let (share, max) = differing(&got, &golden.bytes(&format!("resized_{width}x{height}")), 1);
         assert!(
-            off < 1e-4,
-            "{width}×{height}: a share of {off} of the values is off by more than a level, at most by {most}"
+            share < 1e-4,
+            "{width}×{height}: {share} of the values differ by more than a level, by up to {max}"
         );
     }
 }

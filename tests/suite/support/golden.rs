@@ -1,4 +1,4 @@
-//! Golden data and how far a tensor is from it.
+//! Golden data, and the comparison of tensors and bytes with it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ pub struct Golden {
 
 impl Golden {
     pub fn open(name: &str) -> Self {
-        let bytes = std::fs::read(folder().join(name)).expect("golden data are part of the repository");
+        let bytes = std::fs::read(folder().join(name)).expect("the golden data is part of the repository");
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("a valid header");
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).expect("valid tensors");
         Self { tensors, metadata: header.metadata().clone().unwrap_or_default() }
     }
 
     pub fn tensor(&self, name: &str) -> &Tensor {
-        self.tensors.get(name).unwrap_or_else(|| panic!("golden tensor {name}"))
+        self.tensors.get(name).unwrap_or_else(|| panic!("no golden tensor {name}"))
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -36,7 +36,7 @@ impl Golden {
         self.tensor(name).flatten_all().and_then(|t| t.to_vec1::<u8>()).expect("a tensor of bytes")
     }
 
-    /// The metadata `key`.
+    /// The value of `key` in the metadata.
     pub fn text(&self, key: &str) -> &str {
         &self.metadata[key]
     }
@@ -50,7 +50,7 @@ pub fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.to_dtype(DType::F32).and_then(|t| t.flatten_all()?.to_vec1()).expect("a tensor of numbers")
 }
 
-/// Root of the mean square of `got − wanted`, in parts of that of `wanted`.
+/// Returns the root mean square of `got − wanted`, relative to that of `wanted`.
 pub fn relative_error(got: &Tensor, wanted: &Tensor) -> f64 {
     assert_eq!(got.dims(), wanted.dims());
     let (got, wanted) = (values(got), values(wanted));
@@ -59,7 +59,7 @@ pub fn relative_error(got: &Tensor, wanted: &Tensor) -> f64 {
     (difference / size).sqrt()
 }
 
-/// Parts of the samples that differ by more than `levels`, and the largest difference.
+/// Returns the share of the bytes that differ by more than `levels`, and the largest difference.
 pub fn differing(got: &[u8], wanted: &[u8], levels: u8) -> (f64, u8) {
     assert_eq!(got.len(), wanted.len());
     let differences = || got.iter().zip(wanted).map(|(&g, &w)| g.abs_diff(w));

@@ -1,5 +1,5 @@
-//! Pictures of how figures look, in `tests/figures`. `VAE_BLESS=1 cargo test --test suite figures` makes them again:
-//! look at them before they are committed.
+//! Compares figures with the reference pictures in `tests/figures`. `VAE_BLESS=1 cargo test --test suite figures` writes
+//! these again: inspect them before you commit them.
 
 use std::path::Path;
 
@@ -7,26 +7,24 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use vae::figure::Canvas;
 
-/// Shrunk pictures differ by so many levels between processors.
+/// Shrunk pictures may differ by this many levels between processors.
 const TOLERANCE: u8 = 2;
 
-/// Fails the test where the figure does not look as it did; the figure and the difference are then left in `target/tmp`.
+/// Fails the test if a figure differs from its reference. The figure and the difference are then written to `target/tmp`.
 #[track_caller]
 pub fn assert_looks_like(name: &str, canvas: &Canvas) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/figures").join(format!("{name}.png"));
     let (width, height) = (canvas.width() as u32, canvas.height() as u32);
-    let got = RgbImage::from_raw(width, height, canvas.rgb8().to_vec()).expect("three bytes a pixel");
+    let got = RgbImage::from_raw(width, height, canvas.rgb8().to_vec()).expect("three bytes per pixel");
     if std::env::var_os("VAE_BLESS").is_some() {
         return write(&path, &got);
     }
-    let wanted = image::open(&path).expect("a picture; VAE_BLESS=1 makes it").to_rgb8();
-    if let Some((words, difference)) = differ(&wanted, &got) {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (left, shown) =
-            (folder.join(format!("{name}.png")), folder.join(format!("{name}-difference.png")));
-        write(&left, &got);
-        write(&shown, &difference);
-        panic!("{name} looks different: {words}\n  got {}\n  difference {}", left.display(), shown.display());
+    let wanted = image::open(&path).expect("a reference picture; VAE_BLESS=1 writes it").to_rgb8();
+    if let Some((message, difference)) = compare(&wanted, &got) {
+        let path = |suffix: &str| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{suffix}.png"));
+        write(&path(""), &got);
+        write(&path("-difference"), &difference);
+        panic!("{name} looks different: {message}; see {} and …-difference.png", path("").display());
     }
 }
 
@@ -37,8 +35,8 @@ fn write(path: &Path, picture: &RgbImage) {
         .expect("a PNG");
 }
 
-/// Where two pictures differ, in words, and as a picture: red on a pale copy of the wanted one.
-fn differ(wanted: &RgbImage, got: &RgbImage) -> Option<(String, RgbImage)> {
+/// Returns where two pictures differ, as a message and as a picture: red on a pale copy of the wanted one.
+fn compare(wanted: &RgbImage, got: &RgbImage) -> Option<(String, RgbImage)> {
     if wanted.dimensions() != got.dimensions() {
         return Some((format!("{:?} became {:?}", wanted.dimensions(), got.dimensions()), wanted.clone()));
     }
@@ -53,13 +51,13 @@ fn differ(wanted: &RgbImage, got: &RgbImage) -> Option<(String, RgbImage)> {
 }
 
 #[test]
-fn one_pixel_is_a_difference_and_rounding_is_none() {
+fn a_single_pixel_is_a_difference_but_rounding_is_not() {
     let wanted = RgbImage::from_fn(4, 3, |x, y| image::Rgb([x as u8 * 10, y as u8 * 10, 100]));
     let mut got = wanted.clone();
     got.get_pixel_mut(2, 1).0[2] += TOLERANCE;
-    assert!(differ(&wanted, &got).is_none());
+    assert!(compare(&wanted, &got).is_none());
     got.get_pixel_mut(2, 1).0[2] += 1;
-    let (words, difference) = differ(&wanted, &got).expect("a difference");
-    assert_eq!((words.as_str(), difference.get_pixel(2, 1).0), ("1 pixels", [255, 0, 0]));
-    assert!(differ(&wanted, &RgbImage::new(3, 4)).is_some());
+    let (message, difference) = compare(&wanted, &got).expect("a difference");
+    assert_eq!((message.as_str(), difference.get_pixel(2, 1).0), ("1 pixels", [255, 0, 0]));
+    assert!(compare(&wanted, &RgbImage::new(3, 4)).is_some());
 }

@@ -1,4 +1,4 @@
-//! A small checkpoint on disk: SD2's layout (a step of 8, 4 latent channels) with few channels, weights from the formula.
+//! A small checkpoint on disk: SD2's layout (downscaling by 8, 4 latent channels), few channels, weights from the formula.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub const CONFIG: &str = r#"{
   "sample_size": 512
 }"#;
 
-/// The names and values of the tensors that a model reads.
+/// Returns the names and values of all tensors that the model reads.
 pub fn tensors() -> HashMap<String, Tensor> {
     let recorder: &'static Recorder = Box::leak(Box::default());
     let config = Config::from_json(CONFIG).expect("a valid config");
@@ -34,7 +34,7 @@ pub fn tensors() -> HashMap<String, Tensor> {
     recorder.0.lock().expect("no other thread").clone()
 }
 
-/// Writes `config.json` and the weights, in f32 and (other bytes) in f16, into `folder`.
+/// Writes `config.json` and the weights, in f32, into `folder`.
 pub fn write(folder: &Path) {
     write_with(folder, CONFIG, &tensors());
 }
@@ -46,7 +46,7 @@ pub fn write_with(folder: &Path, config: &str, tensors: &HashMap<String, Tensor>
     candle_core::safetensors::save(tensors, file).expect("weights");
 }
 
-/// A folder that lives as long as the test, with the model in `model/`.
+/// A temporary folder for one test, which may have the model in `model/`.
 pub struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -64,15 +64,15 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// What lies in the folder, but for the model.
+    /// Returns the names of all files in the folder except the model.
     pub fn files(&self) -> HashSet<String> {
-        let entries = std::fs::read_dir(self.0.path()).expect("the folder is there");
+        let entries = std::fs::read_dir(self.0.path()).expect("the folder exists");
         let names = entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned());
         names.filter(|name| name != "model").collect()
     }
 }
 
-/// Gives what the formula gives, and keeps it.
+/// Returns the tensors of the formula and records them.
 #[derive(Default)]
 struct Recorder(Mutex<HashMap<String, Tensor>>);
 
