@@ -85,7 +85,7 @@ fn window() -> [f64; WINDOW] {
     weights.map(|w| w / sum)
 }
 
-/// Returns the sum of the similarities of all windows in 11 rows of RGB bytes. Sums down the columns first, then across.
+/// Returns the sum of the similarities of all windows in 11 rows of RGB bytes. Sums down, then across.
 fn similarity_of_row(a: &[u8], b: &[u8], weights: &[f64; WINDOW]) -> f64 {
     let stride = a.len() / WINDOW;
     let mut columns = vec![[0.0; 5]; stride]; // weighted sums of a, b, a², b², a·b

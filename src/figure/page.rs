@@ -3,7 +3,7 @@
 use crate::picture::Picture;
 
 use super::canvas::Rect;
-use super::text::{TextStyle, Weight};
+use super::text::{Line, TextStyle, Weight};
 use super::{Canvas, FigureError, Theme};
 
 /// The lengths of a figure in pixels. All are proportional to `unit`, so that figures of all widths look similar.
@@ -70,16 +70,8 @@ pub fn quality(psnr: f64) -> String {
 pub enum Item<'a> {
     /// A picture that fills a rectangle, with a hairline around it.
     Picture(&'a Picture, Rect),
-    Title {
-        text: String,
-        x: usize,
-        baseline: usize,
-    },
-    Detail {
-        text: String,
-        x: usize,
-        baseline: usize,
-    },
+    Title(Line),
+    Detail(Line),
     /// A gradient from black on the left to white on the right.
     Ramp(Rect),
 }
@@ -97,8 +89,8 @@ impl<'a> Page<'a> {
     /// Adds a caption with its upper left corner at `x`, `y`.
     pub fn caption(&mut self, x: usize, y: usize, Caption { title, detail }: Caption) {
         let unit = self.measure.unit;
-        self.items.push(Item::Title { text: title, x, baseline: y + unit * 8 / 5 });
-        self.items.push(Item::Detail { text: detail, x, baseline: y + unit * 42 / 10 });
+        self.items.push(Item::Title(Line { text: title, x, baseline: y + unit * 8 / 5 }));
+        self.items.push(Item::Detail(Line { text: detail, x, baseline: y + unit * 42 / 10 }));
     }
 
     /// Adds a caption at the upper left corner of `rect`, and below it a picture of the size of `rect`.
@@ -120,12 +112,8 @@ impl<'a> Page<'a> {
                     canvas.fill(with_border(*rect, hairline), theme.rule());
                     canvas.paste_into(picture, *rect);
                 }
-                Item::Title { text, x, baseline } => {
-                    self.measure.title().write(&mut canvas, text, *x, *baseline, theme.ink());
-                }
-                Item::Detail { text, x, baseline } => {
-                    self.measure.detail().write(&mut canvas, text, *x, *baseline, theme.muted());
-                }
+                Item::Title(line) => self.measure.title().write(&mut canvas, line, theme.ink()),
+                Item::Detail(line) => self.measure.detail().write(&mut canvas, line, theme.muted()),
                 Item::Ramp(rect) => {
                     canvas.fill(with_border(*rect, hairline), theme.rule());
                     for x in 0..rect.width {

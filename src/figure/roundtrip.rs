@@ -22,7 +22,7 @@ use crate::picture::Picture;
 use super::canvas::Rect;
 use super::difference::AmplifiedDifference;
 use super::page::{Caption, Item, Measure, Page, quality};
-use super::text::{short, signed};
+use super::text::{Line, short, signed};
 use super::{Canvas, FigureError, Theme};
 
 /// Everything that the figure shows.
@@ -128,8 +128,8 @@ fn add_range(page: &mut Page, plate: &Plate, rect: Rect) {
     let width = |text: &str| page.measure.detail().width(text).ceil() as usize;
     let (left, right) = (rect.x + width(&min), rect.x + rect.width - width(&max));
     let baseline = rect.y + unit * 9 / 4;
-    page.items.push(Item::Detail { text: min, x: rect.x, baseline });
-    page.items.push(Item::Detail { text: max, x: right, baseline });
+    page.items.push(Item::Detail(Line { text: min, x: rect.x, baseline }));
+    page.items.push(Item::Detail(Line { text: max, x: right, baseline }));
     if right > left + 2 * unit {
         let (x, width) = (left + unit * 3 / 4, right - left - unit * 3 / 2);
         page.items.push(Item::Ramp(Rect { x, y: baseline - unit, width, height: unit * 4 / 5 }));

@@ -24,6 +24,17 @@ fn font(file: &'static [u8]) -> FontRef<'static> {
     FontRef::try_from_slice(file).expect("the built-in font is valid")
 }
 
+/// A line of text on a canvas.
+#[derive(Debug)]
+pub struct Line {
+    /// The text, without line breaks.
+    pub text: String,
+    /// The left end in pixels.
+    pub x: usize,
+    /// The baseline in pixels from the top.
+    pub baseline: usize,
+}
+
 /// The built-in font at a size and a weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TextStyle {
@@ -65,12 +76,12 @@ impl TextStyle {
         self.lay_out(text).1
     }
 
-    /// Draws a line of text that starts at `x` on the baseline.
-    pub fn write(self, canvas: &mut Canvas, text: &str, x: usize, baseline: usize, colour: Rgb) {
-        for glyph in self.lay_out(text).0 {
+    /// Draws a line.
+    pub fn write(self, canvas: &mut Canvas, line: &Line, colour: Rgb) {
+        for glyph in self.lay_out(&line.text).0 {
             let Some(outline) = self.font().outline_glyph(glyph) else { continue }; // a space
             let bounds = outline.px_bounds();
-            let (left, top) = (x as f32 + bounds.min.x, baseline as f32 + bounds.min.y);
+            let (left, top) = (line.x as f32 + bounds.min.x, line.baseline as f32 + bounds.min.y);
             outline.draw(|column, row, coverage| {
                 let (x, y) = (left + column as f32, top + row as f32);
                 if x >= 0.0 && y >= 0.0 {

@@ -57,12 +57,12 @@ impl Latents {
     }
 }
 
-/// Sorts the keys of the header, so that equal latents give equal bytes; the order of the `safetensors` crate is random.
+/// Sorts the keys of the header, whose order is random otherwise, so that equal latents give equal bytes.
 fn sort_header(mut file: Vec<u8>) -> Vec<u8> {
     let (length, rest) = file.split_at_mut(size_of::<u64>());
     let length = length.iter().rev().fold(0, |n, &byte| (n << 8) | usize::from(byte));
     let header = &mut rest[..length];
-    // Maps of serde_json are sorted. The length must not change; a text that became longer would not be used.
+    // Maps of serde_json are sorted. The header must keep its length: a longer text would not be used.
     let sorted = serde_json::from_slice::<serde_json::Value>(header).map(|value| value.to_string());
     if let Ok(sorted) = sorted
         && sorted.len() <= length
@@ -83,10 +83,8 @@ fn find_latents<'a>(file: &SafeTensors<'a>) -> Result<(String, TensorView<'a>), 
     let mut candidates = tensors.iter().filter(|(_, view)| is_latents(view));
     match (candidates.next(), candidates.next()) {
         (Some(found), None) => Ok(found.clone()),
-        (None, _) => {
-            Err(LatentsError::Tensor(format!("none of the {} tensors has a shape [n,c,h,w]", tensors.len())))
-        }
-        _ => Err(LatentsError::Tensor(format!("none of the {} tensors is called `{NAME}`", tensors.len()))),
+        (None, _) => Err(LatentsError::Tensor(format!("none of its {} tensors is [n,c,h,w]", tensors.len()))),
+        _ => Err(LatentsError::Tensor(format!("none of its {} tensors is called `{NAME}`", tensors.len()))),
     }
 }
 
@@ -97,9 +95,8 @@ fn read_tensor(view: &TensorView) -> Result<Tensor, LatentsError> {
         return Err(LatentsError::Tensor(format!("the tensor of shape {shape:?} is empty")));
     }
     let dtype = DType::try_from(view.dtype()).ok().filter(|d| d.is_float());
-    let dtype = dtype.ok_or_else(|| {
-        LatentsError::Tensor(format!("values of type {:?} are not supported", view.dtype()))
-    })?;
+    let dtype =
+        dtype.ok_or_else(|| LatentsError::Tensor(format!("type {:?} is not supported", view.dtype())))?;
     let tensor = Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)?.to_dtype(DType::F32)?;
     Ok(if shape.len() == 3 { tensor.unsqueeze(0)? } else { tensor })
 }

@@ -1,5 +1,5 @@
-//! Compares figures with the reference pictures in `tests/figures`. `VAE_BLESS=1 cargo test --test suite figures` writes
-//! these again: inspect them before you commit them.
+//! Compares figures with the reference pictures in `tests/figures`. `VAE_BLESS=1 cargo test --test suite figures`
+//! writes these again: inspect them before you commit them.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use vae::figure::Canvas;
 /// Shrunk pictures may differ by this many levels between processors.
 const TOLERANCE: u8 = 2;
 
-/// Fails the test if a figure differs from its reference. The figure and the difference are then written to `target/tmp`.
+/// Fails the test if a figure differs from its reference, and writes the figure and the difference to `target/tmp`.
 #[track_caller]
 pub fn assert_looks_like(name: &str, canvas: &Canvas) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/figures").join(format!("{name}.png"));

@@ -1,4 +1,4 @@
-//! A small checkpoint on disk: SD2's layout (downscaling by 8, 4 latent channels), few channels, weights from the formula.
+//! A small checkpoint on disk: SD2's layout (1/8 of the sides, 4 latent channels), few channels, formula weights.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
