@@ -50,6 +50,7 @@ pub mod latents;
 pub mod metrics;
 pub mod model;
 pub mod noise;
+pub mod numbers;
 pub mod picture;
 pub mod statistics;
 pub mod stock;

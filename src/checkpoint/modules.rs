@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::contents::{Contents, Entry};
+use crate::numbers::grouped;
 
 /// A module: a layer with tensors of its own, or modules under one name.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,14 +149,6 @@ impl fmt::Display for Module {
     }
 }
 
-/// Digits in groups of three: `34,163,592`.
-pub fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let first = (digits.len() - 1) % 3 + 1;
-    let rest = digits.as_bytes()[first..].chunks(3).map(String::from_utf8_lossy);
-    rest.fold(digits[..first].to_string(), |text, three| text + "," + &three)
-}
-
 /// Known names in their order, then numbers in theirs, then all others in the alphabet's.
 fn rank(name: &str) -> (usize, usize, String) {
     let known = ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
@@ -201,13 +194,6 @@ fn kind(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn large_numbers_are_grouped() {
-        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (83_653_863, "83,653,863")] {
-            assert_eq!(grouped(n), text);
-        }
-    }
 
     #[test]
     fn neighbours_that_are_alike_are_one_line() {

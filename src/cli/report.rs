@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use vae::figure::text::short;
+use vae::numbers::short;
 
 use super::args::Words;
 use super::output::{say, write_stdout};

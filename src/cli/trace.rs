@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use vae::kernels::{FeatureMap, Shape};
 use vae::model::Observer;
+use vae::numbers::column;
 use vae::statistics::Statistics;
 
 use super::report::Ui;
@@ -106,42 +107,12 @@ impl fmt::Display for Row {
         let (name, shape, dtype, ms) = (&self.name, format!("{:?}", self.shape), self.dtype, self.ms);
         write!(f, "{name:<24}{shape:<21}{dtype:<6}")?;
         for x in [mean, std, min.into(), max.into()] {
-            write!(f, "{:>10}", number(x))?;
+            write!(f, "{:>10}", column(x))?;
         }
         write!(f, "{ms:>10.1}")?;
         if nan + inf > 0 {
             write!(f, "  {nan} NaN, {inf} Inf")?;
         }
         Ok(())
-    }
-}
-
-/// A number in a column of ten characters, with a space before it.
-pub fn number(x: f64) -> String {
-    match x.abs() {
-        size if size < 999.0 => format!("{x:.4}"),
-        size if size < 1e7 => format!("{x:.0}"),
-        _ => format!("{x:.1e}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_of_every_size_leave_a_space_in_their_column() {
-        for (x, text) in [
-            (-0.5, "-0.5000"),
-            (998.0, "998.0000"),
-            (9999.0, "9999"),
-            (-9_999_999.4, "-9999999"),
-            (1e30, "1.0e30"),
-        ] {
-            assert_eq!(number(x), text);
-        }
-        for x in [f32::MIN, -9999.99994, -1e7, 1e-20] {
-            assert!(number(x.into()).len() < 10, "{x}");
-        }
     }
 }

@@ -17,12 +17,13 @@ use candle_core::Tensor;
 
 use crate::latents::plates::{Plate, plates};
 use crate::metrics::psnr;
+use crate::numbers::{short, signed};
 use crate::picture::Picture;
 
 use super::canvas::Rect;
 use super::difference::AmplifiedDifference;
 use super::page::{Caption, Item, Measure, Page, quality};
-use super::text::{Line, short, signed};
+use super::text::Line;
 use super::{Canvas, FigureError, Theme};
 
 /// Everything that the figure shows.

@@ -1,12 +1,12 @@
 //! The tutorial's sweep: the original and one decoded picture per noise level.
 
 use crate::metrics::psnr;
+use crate::numbers::short;
 use crate::picture::Picture;
 
 use super::canvas::Rect;
 use super::page::{Caption, Measure, Page, quality};
 use super::roundtrip::fit_within;
-use super::text::short;
 use super::{Canvas, FigureError, Theme};
 
 /// The longest side of a shown picture in pixels.

@@ -1,4 +1,4 @@
-//! Text in the built-in font (Inter, see `assets/fonts`), and how numbers are written.
+//! Text in the built-in font (Inter, see `assets/fonts`), and how captions are written.
 
 use std::sync::LazyLock;
 
@@ -107,33 +107,9 @@ impl TextStyle {
     }
 }
 
-/// A level of noise, shortly: `0.28`, not `0.28000000000000003`.
-pub fn short(level: f64) -> String {
-    let rounded = format!("{level:.2e}").parse().unwrap_or(level);
-    format!("{rounded:?}").trim_end_matches(".0").to_string()
-}
-
-/// A value with a minus sign that is as wide as a plus sign.
-pub fn signed(value: f32) -> String {
-    let text = format!("{value:.2}");
-    match text.strip_prefix('-') {
-        Some("0.00") => "0.00".into(),
-        Some(digits) => format!("−{digits}"),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_shortly() {
-        let levels = [0.0, 0.1, 0.28, 0.45999999999999996, 0.5, 1.0, 10.0, 1.0 / 3.0, 123.0, 1e-5];
-        let wanted = ["0", "0.1", "0.28", "0.46", "0.5", "1", "10", "0.333", "123", "1e-5"];
-        assert_eq!(levels.map(short), wanted);
-        assert_eq!([-2.914, 3.0, -0.001, 0.0].map(signed), ["−2.91", "3.00", "0.00", "0.00"]);
-    }
 
     #[test]
     fn a_long_name_is_shortened_in_its_middle() {

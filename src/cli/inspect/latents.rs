@@ -7,16 +7,15 @@ use serde::Serialize;
 
 use vae::checkpoint::Contents;
 use vae::checkpoint::contents::Entry;
-use vae::checkpoint::modules::grouped;
 use vae::latents::plates::sheet;
 use vae::latents::summary::Evidence;
 use vae::latents::{Latents, LatentsError, Summary};
+use vae::numbers::{column, grouped};
 use vae::picture::Format;
 
 use crate::cli::jobs::Job;
 use crate::cli::output::{Target, print};
 use crate::cli::report::Ui;
-use crate::cli::trace::number;
 
 /// Tensors of a file without latents that people are shown.
 const SHOWN: usize = 20;
@@ -98,10 +97,10 @@ fn words(input: &str, tensor: &Entry, contents: &Contents, summary: &Summary) ->
         writeln!(
             text,
             "  {j:<8}{:>10}{:>10}{:>10}{:>10}{:>8}{:>8}  {bars}",
-            number(v.mean),
-            number(v.std),
-            number(v.min.into()),
-            number(v.max.into()),
+            column(v.mean),
+            column(v.std),
+            column(v.min.into()),
+            column(v.max.into()),
             v.nan,
             v.inf
         )?;

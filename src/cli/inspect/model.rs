@@ -5,8 +5,9 @@ use std::fmt::Write;
 use anyhow::Result;
 use serde::Serialize;
 
-use vae::checkpoint::modules::{Row, grouped};
+use vae::checkpoint::modules::Row;
 use vae::checkpoint::{Checkpoint, Hub, Pipeline, Precision, Source};
+use vae::numbers::grouped;
 
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
