@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match cli::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.say();
+            failure.print();
             failure.exit_code()
         }
     }

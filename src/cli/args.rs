@@ -33,7 +33,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     #[command(flatten)]
-    pub words: Words,
+    pub verbosity: Verbosity,
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,9 +58,9 @@ pub enum Command {
     },
 }
 
-/// How much is said.
+/// What is printed.
 #[derive(Debug, Args)]
-pub struct Words {
+pub struct Verbosity {
     /// Say nothing but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,

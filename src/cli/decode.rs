@@ -15,10 +15,11 @@ use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
 use super::memory::Work;
 use super::output::Target;
-use super::report::{Record, Stages, Ui, timed};
+use super::record::{Record, Stages, timed};
 use super::session::Session;
 use super::show::Screen;
 use super::trace::Trace;
+use super::ui::Ui;
 
 const NAMING: Naming =
     Naming { alone: |stem| format!("{stem}.png"), in_folder: |stem| format!("{stem}.png") };

@@ -18,8 +18,7 @@ use vae::stock::Stock;
 
 use super::failure::Failure;
 use super::memory;
-use super::output::print;
-use super::report::Ui;
+use super::ui::Ui;
 
 /// The largest difference from the stock model that is taken for rounding in f32, in parts of the values' rms. Two orders
 /// of summation differ by about 1e-5; a wrong tap of a filter differs by 1e-2 and more.
@@ -130,7 +129,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         self_tests,
     };
     let text = words(&report).map_err(Failure::Output)?;
-    print(ui.json(), &report, &text).map_err(Failure::Output)?;
+    ui.print(&report, &text).map_err(Failure::Output)?;
     match report.self_tests.iter().find(|test| !test.passed) {
         Some(SelfTest { device, error, .. }) => Err(Failure::SelfTest(format!(
             "the self-test failed on {device}: {}; please report this, with the lines above",

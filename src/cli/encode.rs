@@ -13,9 +13,10 @@ use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
 use super::memory::Work;
-use super::report::{Record, Stages, Ui, timed};
+use super::record::{Record, Stages, timed};
 use super::session::Session;
 use super::trace::Trace;
+use super::ui::Ui;
 
 const NAMING: Naming =
     Naming { alone: |stem| format!("{stem}.safetensors"), in_folder: |stem| format!("{stem}.safetensors") };

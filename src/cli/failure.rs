@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::output::say;
+use super::output::write_stderr;
 
 /// Why a run did not do all that it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +31,9 @@ pub enum Failure {
 
 impl Failure {
     /// Tells a person, on stderr. A single input that failed has been reported already.
-    pub fn say(&self) {
+    pub fn print(&self) {
         if !matches!(self, Self::Inputs { of: 1, .. }) {
-            say(&format!("error: {self}"));
+            write_stderr(&format!("error: {self}"));
         }
     }
 

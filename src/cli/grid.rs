@@ -14,8 +14,9 @@ use super::decode::format_of;
 use super::failure::Failure;
 use super::jobs::{self, Input, free_name};
 use super::output::Target;
-use super::report::{Record, Ui};
+use super::record::Record;
 use super::show::Screen;
+use super::ui::Ui;
 
 /// What became of the pictures.
 #[derive(Serialize)]

@@ -12,7 +12,8 @@ use vae::picture::{Background, Picture};
 use super::args::OutputArgs;
 use super::failure::Failure;
 use super::output::Target;
-use super::report::{Record, Ui};
+use super::record::Record;
+use super::ui::Ui;
 
 /// Something to read.
 #[derive(Debug, Clone)]
@@ -193,7 +194,7 @@ pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> R
     let mut failed = Vec::new();
     for job in jobs {
         let input = job.input.name();
-        ui.working_on(&input);
+        ui.start(&input);
         if let Err(error) = work(job) {
             let error = error.downcast::<Failure>().map_or_else(Ok, Err)?;
             if !error.is::<Reported>() {

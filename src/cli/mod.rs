@@ -11,7 +11,8 @@
 //! | `session` | the model and the device, opened when first needed |
 //! | `output` | files that appear whole or not at all; stdout |
 //! | `show` | pictures in the terminal |
-//! | `report` | words on stderr, JSON on stdout, progress, timings |
+//! | `record` | the result of one input: its text, its JSON, its timings |
+//! | `ui` | messages and progress on stderr, results on stdout |
 //! | `failure` | what ends a run, and its exit code |
 
 pub mod args;
@@ -25,21 +26,22 @@ mod jobs;
 mod levels;
 mod memory;
 mod output;
-mod report;
+mod record;
 mod roundtrip;
 mod session;
 mod show;
 mod trace;
+mod ui;
 
 use clap::CommandFactory;
 
 use args::{Cli, Command};
 use failure::Failure;
-use report::Ui;
+use ui::Ui;
 
 /// Runs one command.
 pub fn run(cli: &Cli) -> Result<(), Failure> {
-    let ui = Ui::new(&cli.words);
+    let ui = Ui::new(&cli.verbosity);
     match &cli.command {
         Command::Encode(args) => encode::run(args, &ui),
         Command::Decode(args) => decode::run(args, &ui),

@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde::Serialize;
 
 /// Where one result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,24 +56,16 @@ impl Target {
     }
 }
 
-/// Says something to a person, on stderr. Where nobody listens any more, the work goes on.
-pub fn say(words: &str) {
-    let _ = io::stderr().write_all(shown(words).as_bytes());
+/// Prints a message to stderr. Errors are ignored, so that a closed stderr does not stop the work.
+pub fn write_stderr(message: &str) {
+    let _ = io::stderr().write_all(escaped(message).as_bytes());
 }
 
-/// Control characters, which could come from a file's name or metadata, are shown as escapes.
-fn shown(words: &str) -> String {
-    let shown =
+/// Returns `text` as one or more lines, with control characters (of file names or metadata) as escapes.
+pub fn escaped(text: &str) -> String {
+    let escape =
         |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
-    words.trim_end().chars().map(shown).collect::<String>() + "\n"
-}
-
-/// Prints what a command was asked for: `text` for people, or `record` as a line of JSON.
-pub fn print(json: bool, record: &impl Serialize, text: &str) -> Result<()> {
-    match json {
-        true => write_stdout((serde_json::to_string(record)? + "\n").as_bytes()),
-        false => write_stdout(shown(text).as_bytes()),
-    }
+    text.trim_end().chars().map(escape).collect::<String>() + "\n"
 }
 
 /// Writes to stdout, but not binary data to a terminal.

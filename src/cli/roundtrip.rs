@@ -17,10 +17,11 @@ use super::jobs::{self, Job, Naming, Reported};
 use super::levels::Levels;
 use super::memory::Work;
 use super::output::Target;
-use super::report::{Noised, Record, Stages, Ui, timed};
+use super::record::{Record, Stages, SweepEntry, timed};
 use super::session::Session;
 use super::show::Screen;
 use super::trace::Trace;
+use super::ui::Ui;
 
 const NAMING: Naming =
     Naming { alone: |_| "roundtrip.png".into(), in_folder: |stem| format!("{stem}-roundtrip.png") };
@@ -131,7 +132,7 @@ impl Run<'_> {
             let (_, decoded) = self.decode(&encoded, Some(noise), &mut record.stages, &mut trace)?;
             let psnr = figure.add(noise, &decoded);
             record.error = record.error.or_else(|| too_low(psnr, self.args.min_psnr));
-            record.sweep.push(Noised { noise, psnr: Some(psnr).filter(|db| db.is_finite()) });
+            record.sweep.push(SweepEntry { noise, psnr: Some(psnr).filter(|db| db.is_finite()) });
         }
         record.trace = trace.into_rows();
         record.shape = Some(encoded.latents.dims().to_vec());

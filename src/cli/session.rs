@@ -16,7 +16,8 @@ use vae::model::{Config, LatentDecoder, PictureEncoder};
 use super::args::ModelArgs;
 use super::failure::Failure;
 use super::memory::{self, Work};
-use super::report::{Half, Stages, Ui, timed};
+use super::record::{ModelTiming, Stages, timed};
+use super::ui::Ui;
 
 pub struct Session<'a> {
     source: Source,
@@ -94,7 +95,7 @@ impl<'a> Session<'a> {
     fn carefully<M, T>(
         &self,
         stages: &mut Stages,
-        half: fn(&mut Stages) -> &mut Half,
+        half: fn(&mut Stages) -> &mut ModelTiming,
         model: for<'p> fn(&'p Place, &Checkpoint) -> Result<&'p M, Failure>,
         mut work: impl FnMut(&M) -> Result<T>,
     ) -> Result<T> {

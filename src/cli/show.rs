@@ -7,7 +7,7 @@ use image::{DynamicImage, RgbImage};
 
 use super::args::ShowArgs;
 use super::output::Target;
-use super::report::Ui;
+use super::ui::Ui;
 
 /// Where results are displayed, or nowhere.
 pub enum Screen {

@@ -14,8 +14,8 @@ use vae::numbers::{column, grouped};
 use vae::picture::Format;
 
 use crate::cli::jobs::Job;
-use crate::cli::output::{Target, print};
-use crate::cli::report::Ui;
+use crate::cli::output::Target;
+use crate::cli::ui::Ui;
 
 /// Tensors of a file without latents that people are shown.
 const SHOWN: usize = 20;
@@ -68,7 +68,7 @@ pub fn inspect(job: &Job, bytes: &[u8], ui: &Ui) -> Result<()> {
         ui.note(&format!("{} → {output}", job.input.name()));
     }
     let (input, metadata) = (job.input.name(), &contents.metadata);
-    print(ui.json(), &Record::Latents { input, tensor, metadata, summary, output }, &text)
+    ui.print(&Record::Latents { input, tensor, metadata, summary, output }, &text)
 }
 
 fn words(input: &str, tensor: &Entry, contents: &Contents, summary: &Summary) -> Result<String> {
@@ -134,7 +134,7 @@ fn print_contents(job: &Job, contents: &Contents, reason: &str, ui: &Ui) -> Resu
         writeln!(text, "It looks like a VAE's weights: `vae inspect --model {name}` shows its modules.")?;
     }
     let input = job.input.name();
-    print(ui.json(), &Record::Safetensors { input, parameters, dtypes, contents }, &text)
+    ui.print(&Record::Safetensors { input, parameters, dtypes, contents }, &text)
 }
 
 #[cfg(test)]

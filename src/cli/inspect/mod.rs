@@ -24,7 +24,7 @@ use super::args::InspectArgs;
 use super::failure::Failure;
 use super::jobs::{self, Input, Job};
 use super::output::Target;
-use super::report::Ui;
+use super::ui::Ui;
 
 pub fn run(args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
     let path = match (&args.file, &args.model) {

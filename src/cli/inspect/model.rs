@@ -10,8 +10,7 @@ use vae::checkpoint::{Checkpoint, Hub, Pipeline, Precision, Source};
 use vae::numbers::grouped;
 
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
-use crate::cli::report::Ui;
+use crate::cli::ui::Ui;
 
 #[derive(Serialize)]
 struct Record<'a> {
@@ -59,7 +58,7 @@ pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), F
         pipeline: checkpoint.pipeline(&Hub { progress: false, ..hub }),
     };
     let text = words(&record, &modules.to_string()).map_err(Failure::Output)?;
-    print(ui.json(), &record, &text).map_err(Failure::Output)
+    ui.print(&record, &text).map_err(Failure::Output)
 }
 
 fn words(record: &Record, modules: &str) -> Result<String> {

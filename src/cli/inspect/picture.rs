@@ -10,8 +10,7 @@ use vae::picture::{Background, Facts, Picture, PictureError};
 use crate::cli::args::InspectArgs;
 use crate::cli::failure::Failure;
 use crate::cli::jobs::Job;
-use crate::cli::output::print;
-use crate::cli::report::Ui;
+use crate::cli::ui::Ui;
 
 /// Channels of the latents of Stable Diffusion's VAE, and the pixels of one latent pixel's side.
 const CHANNELS: usize = 4;
@@ -67,7 +66,7 @@ pub fn inspect(args: &InspectArgs, job: &Job, bytes: &[u8], ui: &Ui) -> Result<(
         latents: preprocessed.map(|[width, height]| [1, CHANNELS, height / STEP, width / STEP]),
     };
     let text = words(&record, multiple)?;
-    print(ui.json(), &record, &text)
+    ui.print(&record, &text)
 }
 
 fn words(record: &Record, multiple: usize) -> Result<String> {

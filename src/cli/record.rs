@@ -1,0 +1,207 @@
+//! The result of one input, which is printed as a line of text or as a JSON object, and its timings.
+
+use std::fmt;
+use std::time::Instant;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use vae::numbers::{column, short};
+use vae::statistics::Statistics;
+
+/// The result of one input.
+#[derive(Debug, Default, Serialize)]
+pub struct Record {
+    /// The input as it was named.
+    pub input: String,
+    /// The file that was written; `-` is stdout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Shape of the latents, `[n, 4, h, w]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<usize>>,
+    /// The figure that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figure: Option<String>,
+    /// In dB; absent if the pictures are equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psnr: Option<f64>,
+    /// 1 if the pictures are equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssim: Option<f64>,
+    /// The largest absolute difference, from 0 to 255.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_difference: Option<u8>,
+    /// The mean absolute difference, from 0 to 255.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_difference: Option<f64>,
+    /// One entry for each noise level.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<SweepEntry>,
+    /// Whether the output existed already and was kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+    /// Why there is no output, or what is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How long each stage took.
+    pub stages: Stages,
+    /// One row for each stage, with `--trace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Vec<TraceRow>>,
+}
+
+impl Record {
+    /// Describes a result in one line; a sweep adds a line for each level, and `verbose` one with the timings.
+    pub fn line(&self, verbose: bool) -> String {
+        let output = self.output.as_ref().or(self.figure.as_ref());
+        let mut line = format!("{} → {}", self.input, output.map_or("the terminal", String::as_str));
+        if let Some(shape) = &self.shape {
+            line += &format!("  latents {shape:?}");
+        }
+        if let Some(psnr) = self.psnr {
+            line += &format!("  PSNR {psnr:.2} dB");
+        }
+        if let Some(ssim) = self.ssim {
+            line += &format!("  SSIM {ssim:.4}");
+        }
+        for SweepEntry { noise, psnr } in &self.sweep {
+            let psnr = psnr.map_or("equal".into(), |db| format!("PSNR {db:.2} dB"));
+            line += &format!("\n  noise {}  {psnr}", short(*noise));
+        }
+        if let (Some(_), Some(figure)) = (&self.output, &self.figure) {
+            line += &format!("  figure {figure}");
+        }
+        if verbose {
+            line += &format!("\n  {}", self.stages);
+        }
+        line
+    }
+}
+
+/// The decoded picture at one noise level of a sweep.
+#[derive(Debug, Serialize)]
+pub struct SweepEntry {
+    /// The noise level.
+    pub noise: f64,
+    /// In dB; absent if the pictures are equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psnr: Option<f64>,
+}
+
+/// How long each stage took. Stages that did not run are absent.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Stages {
+    /// Finding, downloading and reading the model; only in the first record of a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_ms: Option<f64>,
+    /// Reading the input, and resizing it if it is a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocess_ms: Option<f64>,
+    /// Picture → latents.
+    #[serde(flatten, serialize_with = "serialize_encode")]
+    pub encode: ModelTiming,
+    /// Latents → picture.
+    #[serde(flatten, serialize_with = "serialize_decode")]
+    pub decode: ModelTiming,
+    /// Compressing and writing the output file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_ms: Option<f64>,
+}
+
+/// How long one half of the model took, and in which precision.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ModelTiming {
+    /// Milliseconds.
+    pub ms: Option<f64>,
+    /// The precision of the result, on a CUDA device.
+    pub dtype: Option<&'static str>,
+}
+
+fn serialize_encode<S: Serializer>(timing: &ModelTiming, serializer: S) -> Result<S::Ok, S::Error> {
+    timing.serialize_as(["encode_ms", "encode_dtype"], serializer)
+}
+
+fn serialize_decode<S: Serializer>(timing: &ModelTiming, serializer: S) -> Result<S::Ok, S::Error> {
+    timing.serialize_as(["decode_ms", "decode_dtype"], serializer)
+}
+
+impl ModelTiming {
+    fn serialize_as<S: Serializer>(self, names: [&str; 2], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(ms) = self.ms {
+            map.serialize_entry(names[0], &ms)?;
+        }
+        if let Some(dtype) = self.dtype {
+            map.serialize_entry(names[1], dtype)?;
+        }
+        map.end()
+    }
+}
+
+impl fmt::Display for Stages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (stage, ms, dtype) in [
+            ("load", self.load_ms, None),
+            ("preprocess", self.preprocess_ms, None),
+            ("encode", self.encode.ms, self.encode.dtype),
+            ("decode", self.decode.ms, self.decode.dtype),
+            ("write", self.write_ms, None),
+        ] {
+            let Some(ms) = ms else { continue };
+            write!(f, "{separator}{stage} {ms:.0} ms")?;
+            dtype.map_or(Ok(()), |dtype| write!(f, " in {dtype}"))?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// Runs a stage and adds the time that it took to `ms`.
+pub fn timed<T>(ms: &mut Option<f64>, stage: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = stage();
+    let micros = ms.unwrap_or(0.0) * 1e3 + start.elapsed().as_secs_f64() * 1e6;
+    *ms = Some(micros.round() / 1e3);
+    result
+}
+
+/// The result of one stage, for `--trace`.
+#[derive(Debug, Serialize)]
+pub struct TraceRow {
+    /// The name in the checkpoint, or that of the tensor.
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub dtype: &'static str,
+    #[serde(flatten)]
+    pub values: Statistics,
+    /// Milliseconds since the previous stage.
+    pub ms: f64,
+}
+
+impl TraceRow {
+    /// The header of the table whose lines are rows.
+    pub fn header() -> String {
+        format!(
+            "{:<24}{:<21}{:<6}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "stage", "shape", "dtype", "mean", "std", "min", "max", "ms"
+        )
+    }
+}
+
+impl fmt::Display for TraceRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Statistics { mean, std, min, max, nan, inf, .. } = self.values;
+        let (name, shape, dtype, ms) = (&self.name, format!("{:?}", self.shape), self.dtype, self.ms);
+        write!(f, "{name:<24}{shape:<21}{dtype:<6}")?;
+        for x in [mean, std, min.into(), max.into()] {
+            write!(f, "{:>10}", column(x))?;
+        }
+        write!(f, "{ms:>10.1}")?;
+        if nan + inf > 0 {
+            write!(f, "  {nan} NaN, {inf} Inf")?;
+        }
+        Ok(())
+    }
+}
