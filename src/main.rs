@@ -1,4 +1,4 @@
-//! `vae`: parse, run, say what went wrong, exit.
+//! `vae`: parses the command line, runs the command, prints the error if there is one, and exits.
 
 mod cli;
 

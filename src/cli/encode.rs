@@ -25,7 +25,9 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
     let jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
     if let Some(path) = args.output.output.as_deref().filter(|p| Format::from_path(p, 100).is_ok()) {
         let name = path.display();
-        return Err(Failure::Usage(format!("latents are safetensors, and {name} is a picture's name")));
+        return Err(Failure::Usage(format!(
+            "latents are written as safetensors, but {name} names a picture"
+        )));
     }
     let ui = &ui.with_bar(jobs.len());
     let session = Session::new(&args.model, Source::Sd2, ui)?;
@@ -33,8 +35,9 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Record> {
-    let mut record = Record { input: job.input.name(), output: Some(job.target.name()), ..Record::default() };
-    if job.target.is_done() {
+    let mut record =
+        Record { input: job.input.name(), output: Some(job.destination.name()), ..Record::default() };
+    if job.destination.is_done() {
         return Ok(Record { skipped: true, ..record });
     }
     let stages = &mut record.stages;
@@ -52,12 +55,12 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     provenance.encoded_size = Some((picture.width(), picture.height()));
     timed(&mut stages.write_ms, || -> Result<()> {
         let file = Latents::new(tensor, provenance)?.to_safetensors(args.save_dtype.dtype())?;
-        job.target.write(&file)
+        job.destination.write(&file)
     })?;
     Ok(record)
 }
 
-/// The picture as the model takes it.
+/// Prepares a picture for the model: floors its sides to the multiple, and checks the multiple and the memory.
 pub fn preprocess(
     original: &Picture,
     encoding: &Encoding,
@@ -68,14 +71,16 @@ pub fn preprocess(
     let picture = timed(&mut stages.preprocess_ms, || original.preprocess(multiple))?;
     let step = timed(&mut stages.load_ms, || session.config())?.downscale();
     if !multiple.is_multiple_of(step) {
-        let message = format!("--multiple {multiple} is no multiple of {step}, the step of this model");
+        let message = format!(
+            "--multiple must be a multiple of {step}, the downscale factor of this model; got {multiple}"
+        );
         return Err(Failure::Usage(message).into());
     }
     session.check_memory(Work::Encode, (picture.width() * picture.height()) as u64)?;
     Ok(picture)
 }
 
-/// A preprocessed picture → scaled latents `[1, 4, h/8, w/8]`, f32 on the CPU.
+/// Encodes a preprocessed picture. Returns scaled latents `[1, 4, h/8, w/8]`, in f32 on the CPU.
 pub fn encode_picture(
     picture: &Picture,
     encoding: &Encoding,

@@ -1,43 +1,43 @@
-//! What ends a run, and its exit code.
+//! The errors that end a run, and their exit codes.
 
 use std::process::ExitCode;
 
-use super::output::write_stderr;
+use super::streams::write_stderr;
 
-/// Why a run did not do all that it was told to.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Some inputs failed; each has been reported, and the rest is done.
+    /// Some inputs failed. Each has been reported, and all others are done.
     #[error("{} of {of} inputs failed: {}", failed.len(), failed.join(", "))]
     Inputs {
         /// The inputs that failed.
         failed: Vec<String>,
-        /// How many there were.
+        /// The number of all inputs.
         of: usize,
     },
-    /// The command line asks for what cannot be.
+    /// The command line is invalid.
     #[error("{0}\n\nFor more information, try '--help'.")]
     Usage(String),
-    /// The model could not be had.
+    /// The model could not be loaded.
     #[error("{0:#}")]
     Model(anyhow::Error),
-    /// This machine or this build does not compute rightly.
+    /// This machine or this build computes wrong results.
     #[error("{0}")]
     SelfTest(String),
-    /// stdout could not be written.
+    /// A result could not be written.
     #[error("{0:#}")]
     Output(anyhow::Error),
 }
 
 impl Failure {
-    /// Tells a person, on stderr. A single input that failed has been reported already.
+    /// Prints the error to stderr, unless it is about a single input, which has been reported already.
     pub fn print(&self) {
         if !matches!(self, Self::Inputs { of: 1, .. }) {
             write_stderr(&format!("error: {self}"));
         }
     }
 
-    /// 1: an input, the output or the self-test failed, 2: usage, 3: no model.
+    /// Returns 1 for a failed input, output or self-test, 2 for invalid usage, and 3 for a missing model.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Inputs { .. } | Self::SelfTest(_) | Self::Output(_) => 1,

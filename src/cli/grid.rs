@@ -1,4 +1,4 @@
-//! `vae grid`: pictures beside and above each other.
+//! `vae grid`: pictures in rows and columns.
 
 use std::path::Path;
 
@@ -10,17 +10,16 @@ use vae::figure::{Canvas, FigureError, Grid};
 use vae::picture::Picture;
 
 use super::args::GridArgs;
-use super::decode::format_of;
 use super::failure::Failure;
-use super::jobs::{self, Input, free_name};
-use super::output::Target;
+use super::jobs::{self, Input};
+use super::output::Destination;
 use super::record::Record;
 use super::show::Screen;
 use super::ui::Ui;
 
-/// What became of the pictures.
+/// The JSON of `vae grid`.
 #[derive(Serialize)]
-struct Written {
+struct GridReport {
     inputs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<String>,
@@ -32,34 +31,29 @@ struct Written {
 
 pub fn run(args: &GridArgs, ui: &Ui) -> Result<(), Failure> {
     let inputs = jobs::inputs(&args.inputs)?;
-    let mut target = match &args.output {
-        Some(path) => jobs::named(path, &inputs, ui)?,
-        None => Target::Fresh(free_name(Path::new("grid.png"))),
+    let mut destination = match &args.output {
+        Some(path) => jobs::named_destination(path, &inputs, ui)?,
+        None => Destination::fresh(Path::new("grid.png")),
     };
-    let format = format_of(&target, args.quality.quality)?;
+    let format = destination.picture_format(args.quality.quality)?;
     let (rows, cols) = (args.rows.map(usize::from), args.cols.map(usize::from));
     let layout = Layout::new(inputs.len(), rows, cols).map_err(|e| Failure::Usage(e.to_string()))?;
-    let screen = Screen::open(&args.show, [&target], ui);
-    screen.replace_unnamed([&mut target]);
+    let screen = Screen::open(&args.show, [&destination], ui);
+    screen.replace_unnamed([&mut destination]);
 
-    let (layout, canvas) = lay_out(&inputs, layout, args, ui)?;
+    let (layout, canvas) = draw(&inputs, layout, args, ui)?;
     let write = || -> Result<()> {
-        if target != Target::Nowhere {
-            target.write(&canvas.to_file_bytes(format)?)?;
+        if destination != Destination::Nowhere {
+            destination.write(&canvas.to_file_bytes(format)?)?;
         }
         screen.show(canvas.rgb8(), (canvas.width(), canvas.height()), ui);
-        report(&inputs, &target, layout, ui)
+        report(&inputs, &destination, layout, ui)
     };
     write().map_err(Failure::Output)
 }
 
-/// All headers are read before any picture, so that what is too large is known before memory is taken.
-fn lay_out(
-    inputs: &[Input],
-    mut layout: Layout,
-    args: &GridArgs,
-    ui: &Ui,
-) -> Result<(Layout, Canvas), Failure> {
+/// Draws the grid. All headers are read before any picture, so that a grid that is too large fails early.
+fn draw(inputs: &[Input], mut layout: Layout, args: &GridArgs, ui: &Ui) -> Result<(Layout, Canvas), Failure> {
     let mut files = Vec::with_capacity(inputs.len());
     for input in inputs {
         let header = || -> Result<_> {
@@ -67,13 +61,14 @@ fn lay_out(
             let size = Picture::size_of(&bytes)?;
             Ok((bytes, size))
         };
-        let (bytes, size) = header().or_else(|e| blame(input, e, ui))?;
+        let (bytes, size) = header().or_else(|e| report_error(input, e, ui))?;
         layout.make_room(size).map_err(too_large)?;
         files.push(bytes);
     }
     let mut grid = Grid::new(layout, args.background.0).map_err(too_large)?;
     for (input, bytes) in inputs.iter().zip(files) {
-        let picture = Picture::from_bytes(&bytes, args.background).or_else(|e| blame(input, e.into(), ui))?;
+        let picture =
+            Picture::from_bytes(&bytes, args.background).or_else(|e| report_error(input, e.into(), ui))?;
         grid.add(&picture);
     }
     Ok((layout, grid.into_canvas()))
@@ -83,18 +78,18 @@ fn too_large(error: FigureError) -> Failure {
     Failure::Output(error.into())
 }
 
-/// Without one of its pictures a grid is not made.
-fn blame<T>(input: &Input, error: anyhow::Error, ui: &Ui) -> Result<T, Failure> {
+/// Reports a picture that cannot be read, which ends the run.
+fn report_error<T>(input: &Input, error: anyhow::Error, ui: &Ui) -> Result<T, Failure> {
     let record = Record { input: input.name(), error: Some(format!("{error:#}")), ..Record::default() };
     ui.report(&record).map_err(Failure::Output)?;
     Err(Failure::Inputs { failed: vec![input.name()], of: 1 })
 }
 
-fn report(inputs: &[Input], target: &Target, layout: Layout, ui: &Ui) -> Result<()> {
+fn report(inputs: &[Input], destination: &Destination, layout: Layout, ui: &Ui) -> Result<()> {
     let (Layout { rows, cols, .. }, (width, height)) = (layout, layout.size());
-    let output = target.written();
-    let place = output.as_deref().unwrap_or("the terminal");
-    ui.note(&format!("{} pictures → {place}  {rows} × {cols} cells  {width}×{height}", inputs.len()));
+    let output = destination.written();
+    let name = output.as_deref().unwrap_or("the terminal");
+    ui.note(&format!("{} pictures → {name}  {rows} × {cols} cells  {width}×{height}", inputs.len()));
     let inputs = inputs.iter().map(Input::name).collect();
-    ui.object(&Written { inputs, output, rows, cols, width, height }).context("cannot write stdout")
+    ui.object(&GridReport { inputs, output, rows, cols, width, height }).context("cannot write stdout")
 }

@@ -1,4 +1,4 @@
-//! Inputs → outputs: what the results are called, what may be replaced, and the loop over many.
+//! Pairs inputs with destinations, and runs a command on each pair.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,28 +11,28 @@ use vae::picture::{Background, Picture};
 
 use super::args::OutputArgs;
 use super::failure::Failure;
-use super::output::Target;
+use super::output::Destination;
 use super::record::Record;
 use super::ui::Ui;
 
-/// Something to read.
+/// Where one input comes from.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// A file.
     File(PathBuf),
     /// Standard input.
     Stdin,
-    /// The picture that comes with the program.
+    /// The built-in sample picture.
     Sample,
 }
 
 impl Input {
-    /// The file at `path`; `-` is standard input.
+    /// Returns the file at `path`, or standard input for `-`.
     pub fn new(path: &Path) -> Self {
         if path == Path::new("-") { Self::Stdin } else { Self::File(path.to_path_buf()) }
     }
 
-    /// What people call it.
+    /// Returns the name that messages and JSON use.
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -41,7 +41,7 @@ impl Input {
         }
     }
 
-    /// The name without folder and extension, for results to be named after.
+    /// Returns the name without folder and extension, from which output names are formed.
     fn stem(&self) -> String {
         match self {
             Self::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -50,10 +50,10 @@ impl Input {
         }
     }
 
-    /// All of its bytes.
+    /// Reads the whole input.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         match self {
-            Self::File(path) if path.is_dir() => bail!("it is a folder: name the files in it"),
+            Self::File(path) if path.is_dir() => bail!("this is a folder: name the files in it"),
             Self::File(path) => Ok(fs::read(path)?),
             Self::Stdin => {
                 let mut bytes = Vec::new();
@@ -64,20 +64,20 @@ impl Input {
         }
     }
 
-    /// Its bytes as a picture.
+    /// Reads the input as a picture.
     pub fn picture(&self, background: Background) -> Result<Picture> {
         Ok(Picture::from_bytes(&self.bytes()?, background)?)
     }
 }
 
-/// One input and the place for its result.
+/// One input and the destination of its result.
 #[derive(Debug)]
 pub struct Job {
     pub input: Input,
-    pub target: Target,
+    pub destination: Destination,
 }
 
-/// What results are called where the user does not say.
+/// How results are named by default.
 pub struct Naming {
     /// For a single input.
     pub alone: fn(stem: &str) -> String,
@@ -85,9 +85,9 @@ pub struct Naming {
     pub in_folder: fn(stem: &str) -> String,
 }
 
-/// Pairs every input with its target. Nothing is read or written but a missing `--out-dir` made.
+/// Pairs every input with its destination. Creates the folder of `--out-dir`, and reads no input.
 ///
-/// No inputs at all stand for the sample picture.
+/// An empty list of inputs stands for the sample picture.
 pub fn plan(inputs: &[PathBuf], output: &OutputArgs, naming: &Naming, ui: &Ui) -> Result<Vec<Job>, Failure> {
     let inputs = match inputs {
         [] => vec![Input::Sample],
@@ -98,34 +98,34 @@ pub fn plan(inputs: &[PathBuf], output: &OutputArgs, naming: &Naming, ui: &Ui) -
     }
     let [input] = <[Input; 1]>::try_from(inputs)
         .map_err(|all| Failure::Usage(format!("{} inputs need --out-dir DIR", all.len())))?;
-    let target = match &output.output {
-        Some(path) => named(path, std::slice::from_ref(&input), ui)?,
-        None => Target::Fresh(free_name(Path::new(&(naming.alone)(&input.stem())))),
+    let destination = match &output.output {
+        Some(path) => named_destination(path, std::slice::from_ref(&input), ui)?,
+        None => Destination::fresh(Path::new(&(naming.alone)(&input.stem()))),
     };
-    Ok(vec![Job { input, target }])
+    Ok(vec![Job { input, destination }])
 }
 
-/// What is to be read.
+/// Returns the inputs at `paths`, of which only one may be stdin.
 pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>, Failure> {
     let inputs: Vec<Input> = paths.iter().map(|p| Input::new(p)).collect();
     if inputs.iter().filter(|i| matches!(i, Input::Stdin)).count() > 1 {
-        return Err(Failure::Usage("`-` (stdin) can be read only once".into()));
+        return Err(Failure::Usage("`-` (stdin) can be given only once".into()));
     }
     Ok(inputs)
 }
 
-/// The target that the user named for what becomes of `inputs`.
-pub fn named(path: &Path, inputs: &[Input], ui: &Ui) -> Result<Target, Failure> {
+/// Returns the destination that the user named for the result of `inputs`.
+pub fn named_destination(path: &Path, inputs: &[Input], ui: &Ui) -> Result<Destination, Failure> {
     if path != Path::new("-") {
         for input in inputs {
-            check_place(path, input)?;
+            check_output_path(path, input)?;
         }
-        return Ok(Target::Named(path.to_path_buf()));
+        return Ok(Destination::Named(path.to_path_buf()));
     }
     if ui.json() {
-        return Err(Failure::Usage("-o - and --json both want stdout: name a file with -o".into()));
+        return Err(Failure::Usage("-o - and --json both write to stdout: name a file with -o".into()));
     }
-    Ok(Target::Stdout)
+    Ok(Destination::Stdout)
 }
 
 fn plan_folder(
@@ -135,61 +135,50 @@ fn plan_folder(
     naming: &Naming,
 ) -> Result<Vec<Job>, Failure> {
     fs::create_dir_all(folder)
-        .map_err(|e| Failure::Usage(format!("cannot make the folder {}: {e}", folder.display())))?;
+        .map_err(|e| Failure::Usage(format!("cannot create the folder {}: {e}", folder.display())))?;
+    let destination = if overwrite { Destination::Named } else { Destination::Kept };
     let mut owners: HashMap<PathBuf, String> = HashMap::new();
     let mut jobs = Vec::with_capacity(inputs.len());
     for input in inputs {
         let path = folder.join((naming.in_folder)(&input.stem()));
         if let Some(other) = owners.insert(path.clone(), input.name()) {
             return Err(Failure::Usage(format!(
-                "{other} and {} would both become {}: write them into two folders",
+                "{other} and {} have the same output, {}: use a different --out-dir for each",
                 input.name(),
                 path.display()
             )));
         }
-        jobs.push(Job { input, target: if overwrite { Target::Named(path) } else { Target::Kept(path) } });
+        jobs.push(Job { input, destination: destination(path) });
     }
     Ok(jobs)
 }
 
-/// A named output must have a folder to be in; better said before a minute of work than after it.
-/// And it must not be the input: a picture is not given up for its latents.
-fn check_place(path: &Path, input: &Input) -> Result<(), Failure> {
+/// Fails early if the folder of an output is missing, or if the output would overwrite the input.
+fn check_output_path(path: &Path, input: &Input) -> Result<(), Failure> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
         return Err(Failure::Usage(format!("{} is a folder: use --out-dir", path.display())));
     }
     if !folder.is_dir() {
-        return Err(Failure::Usage(format!("there is no folder {} to write into", folder.display())));
+        return Err(Failure::Usage(format!("the output folder {} does not exist", folder.display())));
     }
-    if let (Input::File(input), Ok(place)) = (input, fs::canonicalize(path))
-        && fs::canonicalize(input).is_ok_and(|input| input == place)
-        && place.is_file()
+    if let (Input::File(input), Ok(output)) = (input, fs::canonicalize(path))
+        && fs::canonicalize(input).is_ok_and(|input| input == output)
+        && output.is_file()
     {
         return Err(Failure::Usage(format!("{} is the input: name another output", path.display())));
     }
     Ok(())
 }
 
-/// `path`, or `name-1.ext`, `name-2.ext` and so on: the first that is not there.
-pub fn free_name(path: &Path) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
-    let numbered = |i: usize| path.with_file_name(format!("{stem}-{i}.{extension}"));
-    if !path.exists() {
-        return path.to_path_buf();
-    }
-    (1..).map(numbered).find(|p| !p.exists()).expect("there are more numbers than files")
-}
-
-/// An input that failed, and whose record says so already.
+/// The error of an input whose record has been printed already.
 #[derive(Debug, thiserror::Error)]
-#[error("reported already")]
-pub struct Reported;
+#[error("already reported")]
+pub struct AlreadyReported;
 
-/// Works through the jobs; an input that fails is reported, and the rest goes on.
+/// Runs `work` on every job. If an input fails, reports the error and continues with the next.
 ///
-/// `work` reports what it did. A [`Failure`] in it (no model, a wrong option) ends the run.
+/// `work` reports its own result. If its error is a [`Failure`], such as a missing model, the run ends.
 pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> Result<(), Failure> {
     let mut failed = Vec::new();
     for job in jobs {
@@ -197,7 +186,7 @@ pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> R
         ui.start(&input);
         if let Err(error) = work(job) {
             let error = error.downcast::<Failure>().map_or_else(Ok, Err)?;
-            if !error.is::<Reported>() {
+            if !error.is::<AlreadyReported>() {
                 let error = Some(format!("{error:#}"));
                 let record = Record { input: input.clone(), error, ..Record::default() };
                 ui.report(&record).map_err(Failure::Output)?;

@@ -1,19 +1,20 @@
-//! The command line. `args` is what can be said; each command is one file, a list of stages.
+//! The command line. Each command is one file or folder.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `args` | clap's structs, help texts |
+//! | `args` | options and help texts |
 //! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `doctor` | the commands |
-//! | `levels` | what `--noise` takes |
-//! | `jobs` | inputs → outputs: names, what may be replaced, the loop over many |
+//! | `levels` | the noise levels of `--noise` |
+//! | `jobs` | inputs, the names of their outputs, and the loop over them |
 //! | `memory` | whether a picture fits into memory |
-//! | `trace` | what every stage makes, as it happens |
-//! | `session` | the model and the device, opened when first needed |
-//! | `output` | files that appear whole or not at all; stdout |
-//! | `show` | pictures in the terminal |
+//! | `trace` | shape, statistics and time of every stage |
+//! | `session` | the device, and the model, which is opened when first needed |
+//! | `output` | destinations of results; files are written completely or not at all |
+//! | `streams` | stdout and stderr |
+//! | `show` | displays pictures in the terminal |
 //! | `record` | the result of one input: its text, its JSON, its timings |
 //! | `ui` | messages and progress on stderr, results on stdout |
-//! | `failure` | what ends a run, and its exit code |
+//! | `failure` | the errors that end a run, and their exit codes |
 
 pub mod args;
 mod decode;
@@ -30,6 +31,7 @@ mod record;
 mod roundtrip;
 mod session;
 mod show;
+mod streams;
 mod trace;
 mod ui;
 
@@ -52,7 +54,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "vae", &mut script);
-            output::write_stdout(&script).map_err(Failure::Output)
+            streams::write_stdout(&script).map_err(Failure::Output)
         }
     }
 }

@@ -1,28 +1,71 @@
-//! Results: files that appear whole or not at all, and stdout.
+//! Where results go. Files are written completely or not at all.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use vae::picture::Format;
+
+use super::failure::Failure;
+use super::streams::write_stdout;
+
 /// Where one result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum Destination {
     /// Standard output.
     Stdout,
-    /// A file that the user named: it is replaced.
+    /// A file that the user named. An existing file is replaced.
     Named(PathBuf),
-    /// A file in `--out-dir`: one that is there already is kept, and its input skipped.
+    /// A file in `--out-dir`. An existing file is kept, and its input is skipped.
     Kept(PathBuf),
-    /// A file whose name this program chose because nothing else has it.
+    /// A file whose name the program chose because no other file has it.
     Fresh(PathBuf),
-    /// Not written: it is only displayed, or is part of a figure.
+    /// Not written: the result is only displayed, or is part of a figure.
     Nowhere,
 }
 
-impl Target {
-    /// What people call it.
+impl Destination {
+    /// Chooses a name that no file has: `path`, or the first of `name-1.ext`, `name-2.ext` and so on.
+    pub fn fresh(path: &Path) -> Self {
+        let (stem, extension) = stem_and_extension(path);
+        let numbered = (1..).map(|i| path.with_file_name(format!("{stem}-{i}.{extension}")));
+        let mut candidates = std::iter::once(path.to_path_buf()).chain(numbered);
+        Self::Fresh(candidates.find(|path| !path.exists()).expect("there are more numbers than files"))
+    }
+
+    /// Returns one destination for each of `count` pictures: `out.png` for one, `out-0.png`, `out-1.png` and so on
+    /// for more, with leading zeros for more than ten.
+    pub fn numbered(&self, count: usize) -> Result<Vec<Self>> {
+        let numbered = |path: &Path, destination: fn(PathBuf) -> Self| -> Vec<Self> {
+            let digits = (count - 1).to_string().len();
+            let (stem, extension) = stem_and_extension(path);
+            let name = |i| path.with_file_name(format!("{stem}-{i:0digits$}.{extension}"));
+            (0..count).map(|i| destination(name(i))).collect()
+        };
+        Ok(match self {
+            _ if count == 1 => vec![self.clone()],
+            Self::Stdout => bail!("a batch of {count} cannot go to stdout: name a file with -o"),
+            Self::Named(path) => numbered(path, Self::Named),
+            Self::Kept(path) => numbered(path, Self::Kept),
+            Self::Fresh(path) => numbered(path, |path| Self::fresh(&path)),
+            Self::Nowhere => vec![Self::Nowhere; count],
+        })
+    }
+
+    /// Returns the format of a picture that goes here: that of the file's extension, or PNG.
+    pub fn picture_format(&self, quality: u8) -> Result<Format, Failure> {
+        match self {
+            Self::Named(path) | Self::Kept(path) | Self::Fresh(path) => {
+                Format::from_path(path, quality).map_err(Failure::Usage)
+            }
+            Self::Stdout | Self::Nowhere => Ok(Format::Png),
+        }
+    }
+
+    /// Returns the name that messages and JSON use.
     pub fn name(&self) -> String {
         match self {
             Self::Stdout => "-".into(),
@@ -31,18 +74,18 @@ impl Target {
         }
     }
 
-    /// Its name, where something is written.
+    /// Returns the name, or `None` if nothing is written.
     pub fn written(&self) -> Option<String> {
         (*self != Self::Nowhere).then(|| self.name())
     }
 
-    /// Whether it is there already and is to be kept.
+    /// Whether the result of an earlier run is kept.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Kept(path) if path.exists())
     }
 
-    /// Writes all of `bytes`. A file is written beside its place and renamed into it, so that a run that is
-    /// killed leaves no half of one.
+    /// Writes all of `bytes`. A file is written under a temporary name and then renamed, so that an interrupted run
+    /// does not leave a partial file.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Stdout => write_stdout(bytes),
@@ -56,41 +99,22 @@ impl Target {
     }
 }
 
-/// Prints a message to stderr. Errors are ignored, so that a closed stderr does not stop the work.
-pub fn write_stderr(message: &str) {
-    let _ = io::stderr().write_all(escaped(message).as_bytes());
+fn stem_and_extension(path: &Path) -> (String, String) {
+    let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    (text(path.file_stem()), text(path.extension()))
 }
 
-/// Returns `text` as one or more lines, with control characters (of file names or metadata) as escapes.
-pub fn escaped(text: &str) -> String {
-    let escape =
-        |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
-    text.trim_end().chars().map(escape).collect::<String>() + "\n"
-}
-
-/// Writes to stdout, but not binary data to a terminal.
-pub fn write_stdout(bytes: &[u8]) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    if stdout.is_terminal() && std::str::from_utf8(bytes).is_err() {
-        bail!("stdout is a terminal, and the result is binary: redirect it, or name a file with -o");
-    }
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader has seen enough
-        result => Ok(result?),
-    }
-}
-
+/// Replaces a file. Links are followed; devices and pipes are written directly.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    // A link is followed; a device or a pipe is written to.
     let path = match path.is_symlink() {
-        true => fs::canonicalize(path).context("it is a link to what is not there")?,
+        true => fs::canonicalize(path).context("it is a link to a missing file")?,
         false => path.to_path_buf(),
     };
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => bail!("it is a folder"),
         Ok(metadata) if !metadata.is_file() => Ok(fs::write(&path, bytes)?),
         old => {
-            let file = write_beside(&path, bytes)?;
+            let file = write_temporary(&path, bytes)?;
             if let Ok(old) = old {
                 file.as_file().set_permissions(old.permissions())?;
             }
@@ -100,19 +124,20 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Creates a file that must not exist yet.
 fn create(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_beside(path, bytes)?.persist_noclobber(path).map_err(|e| e.error)?;
+    write_temporary(path, bytes)?.persist_noclobber(path).map_err(|e| e.error)?;
     Ok(())
 }
 
-/// A file with `bytes` in the folder of `path`, under another name, gone again if it is not renamed.
-fn write_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
+/// Writes `bytes` to a temporary file in the folder of `path`. The file is deleted unless it is renamed.
+fn write_temporary(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".vae-").suffix(".tmp");
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as for any file
-    let mut file = builder.tempfile_in(folder).map_err(|e| anyhow!("{}", e.kind()))?; // without the other name
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // minus the umask, as for any file
+    let mut file = builder.tempfile_in(folder).map_err(|e| anyhow!("{}", e.kind()))?; // the temporary name is no help
     file.as_file_mut().write_all(bytes)?;
     Ok(file)
 }

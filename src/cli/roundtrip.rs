@@ -1,4 +1,4 @@
-//! `vae roundtrip`: a picture into latents and back, and how well it survives.
+//! `vae roundtrip`: a picture into latents and back, with measures of the difference.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -10,13 +10,13 @@ use vae::noise::{Generator, add_uniform_noise};
 use vae::picture::Picture;
 
 use super::args::RoundtripArgs;
-use super::decode::{decode_latents, format_of};
+use super::decode::decode_latents;
 use super::encode::{encode_picture, preprocess};
 use super::failure::Failure;
-use super::jobs::{self, Job, Naming, Reported};
+use super::jobs::{self, AlreadyReported, Job, Naming};
 use super::levels::Levels;
 use super::memory::Work;
-use super::output::Target;
+use super::output::Destination;
 use super::record::{Record, Stages, SweepEntry, timed};
 use super::session::Session;
 use super::show::Screen;
@@ -28,55 +28,56 @@ const NAMING: Naming =
 
 pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
     let mut jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
-    let figure = place_figure(args, &mut jobs, ui)?;
-    for target in jobs.iter().map(|job| &job.target).chain([&figure]) {
-        format_of(target, args.quality.quality)?;
+    let figure = plan_figure(args, &mut jobs, ui)?;
+    for destination in jobs.iter().map(|job| &job.destination).chain([&figure]) {
+        destination.picture_format(args.quality.quality)?;
     }
-    let screen = Screen::open(&args.show, jobs.iter().map(|job| &job.target).chain([&figure]), ui);
-    screen.replace_unnamed(jobs.iter_mut().map(|job| &mut job.target));
+    let screen = Screen::open(&args.show, jobs.iter().map(|job| &job.destination).chain([&figure]), ui);
+    screen.replace_unnamed(jobs.iter_mut().map(|job| &mut job.destination));
     let ui = &ui.with_bar(jobs.len());
     let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Sd2 };
     let session = Session::new(&args.model, default, ui)?;
     if args.inputs.is_empty() && args.model.model.is_none() {
-        ui.note("the sample picture, through the small model that is built in; --model sd2 takes Stable Diffusion's");
+        ui.note("note: using the sample picture and the small built-in model; --model sd2 selects Stable Diffusion's");
     }
     let run = Run { args, figure, screen, session: &session, ui };
     jobs::run(&jobs, ui, |job| {
         let record = run.roundtrip(job)?;
         ui.report(&record)?;
-        if record.error.is_some() { Err(Reported.into()) } else { Ok(()) }
+        if record.error.is_some() { Err(AlreadyReported.into()) } else { Ok(()) }
     })
 }
 
-/// Where `--figure` goes. A sweep's own output is its figure; else what nobody named is not written beside a figure.
-fn place_figure(args: &RoundtripArgs, jobs: &mut [Job], ui: &Ui) -> Result<Target, Failure> {
-    let (Some(path), [job]) = (&args.figure, jobs) else { return Ok(Target::Nowhere) };
-    let figure = jobs::named(path, std::slice::from_ref(&job.input), ui)?;
+/// Returns the destination of `--figure`. A sweep has its figure as its output. In all other cases, the decoded picture
+/// is written beside a figure only if it is named with -o.
+fn plan_figure(args: &RoundtripArgs, jobs: &mut [Job], ui: &Ui) -> Result<Destination, Failure> {
+    let (Some(path), [job]) = (&args.figure, jobs) else { return Ok(Destination::Nowhere) };
+    let figure = jobs::named_destination(path, std::slice::from_ref(&job.input), ui)?;
     let named = args.output.output.is_some();
-    if named && (figure == job.target || matches!(args.noise, Some(Levels::Sweep(_)))) {
-        return Err(Failure::Usage("-o and --figure name two places for one result: leave one out".into()));
+    if named && (figure == job.destination || matches!(args.noise, Some(Levels::Sweep(_)))) {
+        return Err(Failure::Usage("-o and --figure both name the output: omit one of them".into()));
     }
     match &args.noise {
         Some(Levels::Sweep(_)) => {
-            job.target = figure;
-            return Ok(Target::Nowhere);
+            job.destination = figure;
+            return Ok(Destination::Nowhere);
         }
-        _ if !named => job.target = Target::Nowhere,
+        _ if !named => job.destination = Destination::Nowhere,
         _ => {}
     }
     Ok(figure)
 }
 
-/// What all pictures of a run have in common.
+/// What all inputs of a run share.
 struct Run<'a> {
     args: &'a RoundtripArgs,
-    figure: Target,
+    figure: Destination,
     screen: Screen,
     session: &'a Session<'a>,
     ui: &'a Ui,
 }
 
-/// A picture as it was encoded, its latents, and the generator that goes on to the noise.
+/// A preprocessed picture, its latents, and the random generator, which continues with the noise.
 struct Encoded {
     picture: Picture,
     latents: Tensor,
@@ -85,8 +86,9 @@ struct Encoded {
 
 impl Run<'_> {
     fn roundtrip(&self, job: &Job) -> Result<Record> {
-        let record = Record { input: job.input.name(), output: job.target.written(), ..Record::default() };
-        if job.target.is_done() {
+        let record =
+            Record { input: job.input.name(), output: job.destination.written(), ..Record::default() };
+        if job.destination.is_done() {
             return Ok(Record { skipped: true, ..record });
         }
         match &self.args.noise {
@@ -96,7 +98,7 @@ impl Run<'_> {
         }
     }
 
-    /// One decoded picture.
+    /// Decodes once, with or without noise.
     fn once(&self, job: &Job, noise: Option<f64>, mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
         let encoded = self.encode(job, &mut record.stages, &mut trace)?;
@@ -105,11 +107,11 @@ impl Run<'_> {
         record.shape = Some(latents.dims().to_vec());
         compare(&encoded.picture, &decoded, self.args.min_psnr, &mut record);
         let stages = &mut record.stages;
-        if job.target != Target::Nowhere {
-            let format = format_of(&job.target, self.args.quality.quality)?;
-            timed(&mut stages.write_ms, || job.target.write(&decoded.to_file_bytes(format)?))?;
+        if job.destination != Destination::Nowhere {
+            let format = job.destination.picture_format(self.args.quality.quality)?;
+            timed(&mut stages.write_ms, || job.destination.write(&decoded.to_file_bytes(format)?))?;
         }
-        if self.figure != Target::Nowhere {
+        if self.figure != Destination::Nowhere {
             let name = &job.input.name();
             let original = &encoded.picture;
             let figure = Roundtrip { name, original, decoded: &decoded, latents: &latents, noise };
@@ -122,7 +124,8 @@ impl Run<'_> {
         Ok(record)
     }
 
-    /// One figure of all levels. Each starts from the same state of the generator, as a run of its own does.
+    /// Decodes once per noise level, and draws one figure. All levels start from the same state of the generator, so that
+    /// each is equal to a run with this level alone.
     fn sweep(&self, job: &Job, levels: &[f64], mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
         let encoded = self.encode(job, &mut record.stages, &mut trace)?;
@@ -136,7 +139,7 @@ impl Run<'_> {
         }
         record.trace = trace.into_rows();
         record.shape = Some(encoded.latents.dims().to_vec());
-        self.write(&job.target, &figure.draw(self.args.theme.theme())?, &mut record.stages)?;
+        self.write(&job.destination, &figure.draw(self.args.theme.theme())?, &mut record.stages)?;
         Ok(record)
     }
 
@@ -149,7 +152,7 @@ impl Run<'_> {
         Ok(Encoded { picture, latents, generator })
     }
 
-    /// The latents, noised, and the picture that they give.
+    /// Adds the noise, and decodes. Returns the latents with noise, and the picture.
     fn decode(
         &self,
         encoded: &Encoded,
@@ -173,17 +176,17 @@ impl Run<'_> {
     }
 
     /// Writes a figure, and displays it.
-    fn write(&self, target: &Target, canvas: &Canvas, stages: &mut Stages) -> Result<()> {
-        if *target != Target::Nowhere {
-            let format = format_of(target, self.args.quality.quality)?;
-            timed(&mut stages.write_ms, || target.write(&canvas.to_file_bytes(format)?))?;
+    fn write(&self, destination: &Destination, canvas: &Canvas, stages: &mut Stages) -> Result<()> {
+        if *destination != Destination::Nowhere {
+            let format = destination.picture_format(self.args.quality.quality)?;
+            timed(&mut stages.write_ms, || destination.write(&canvas.to_file_bytes(format)?))?;
         }
         self.screen.show(canvas.rgb8(), (canvas.width(), canvas.height()), self.ui);
         Ok(())
     }
 }
 
-/// How well the picture survived, and whether that is well enough. Equal pictures have no PSNR to be told.
+/// Measures the difference from the original, and compares it with `--min-psnr`. Equal pictures have no finite PSNR.
 fn compare(picture: &Picture, decoded: &Picture, min_psnr: Option<f64>, record: &mut Record) {
     let (db, difference) = (psnr(picture, decoded), difference(picture, decoded));
     record.psnr = Some(db).filter(|db| db.is_finite());
@@ -195,7 +198,7 @@ fn compare(picture: &Picture, decoded: &Picture, min_psnr: Option<f64>, record: 
 
 fn too_low(db: f64, min_psnr: Option<f64>) -> Option<String> {
     let least = min_psnr.filter(|&least| db < least)?;
-    Some(format!("its PSNR of {db:.2} dB is {:.2} dB below --min-psnr {least}", least - db))
+    Some(format!("the PSNR of {db:.2} dB is {:.2} dB below --min-psnr {least}", least - db))
 }
 
 #[cfg(test)]
@@ -203,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_pictures_pass_every_least_psnr() {
+    fn equal_pictures_pass_every_min_psnr() {
         let picture = Picture::from_rgb8(16, 12, &[77; 16 * 12 * 3]);
         let mut record = Record::default();
         compare(&picture, &picture, Some(1e300), &mut record);

@@ -1,4 +1,4 @@
-//! Pictures in the terminal: as the terminal draws them (kitty, iTerm2, sixel), else of half-block characters.
+//! Displays pictures in the terminal: with the protocol of kitty, iTerm2 or sixel, or as half-block characters.
 
 use std::io::{IsTerminal, stdout};
 
@@ -6,53 +6,60 @@ use image::imageops::FilterType;
 use image::{DynamicImage, RgbImage};
 
 use super::args::ShowArgs;
-use super::output::Target;
+use super::output::Destination;
 use super::ui::Ui;
 
-/// Where results are displayed, or nowhere.
+/// Where results are displayed.
 pub enum Screen {
-    /// stdout is a terminal, and free.
+    /// On stdout, which is a terminal.
     Terminal,
-    /// Not asked for, or not possible.
+    /// Nowhere: `--show` is absent or not possible.
     None,
 }
 
-/// Pictures are sent to the terminal at most this many pixels long.
-const LONGEST: u32 = 2048;
+/// Larger pictures are shrunk to this many pixels on their longer side before they are sent to the terminal.
+const MAX_SIDE: u32 = 2048;
 
 impl Screen {
-    /// Says why nothing is displayed where that is so: stdout carries data, or is no terminal.
-    pub fn open<'a>(args: &ShowArgs, targets: impl IntoIterator<Item = &'a Target>, ui: &Ui) -> Self {
+    /// Opens the screen for `--show`. Prints a note if nothing can be displayed.
+    pub fn open<'a>(
+        args: &ShowArgs,
+        destinations: impl IntoIterator<Item = &'a Destination>,
+        ui: &Ui,
+    ) -> Self {
         let why = if !args.show {
             return Self::None;
-        } else if ui.json() || targets.into_iter().any(|target| *target == Target::Stdout) {
+        } else if ui.json() || destinations.into_iter().any(|destination| *destination == Destination::Stdout)
+        {
             "stdout carries data"
         } else if !stdout().is_terminal() {
-            "stdout is no terminal"
+            "stdout is not a terminal"
         } else {
             return Self::Terminal;
         };
-        ui.note(&format!("note: {why}, so --show shows nothing"));
+        ui.note(&format!("note: {why}, so --show has no effect"));
         Self::None
     }
 
-    /// What is displayed is written only where the user said so: takes the place of names that the program chose.
-    pub fn replace_unnamed<'a>(&self, targets: impl IntoIterator<Item = &'a mut Target>) {
+    /// Replaces names that the program chose by [`Destination::Nowhere`], because a result that is displayed is written
+    /// only if the user named an output.
+    pub fn replace_unnamed<'a>(&self, destinations: impl IntoIterator<Item = &'a mut Destination>) {
         if matches!(self, Self::Terminal) {
-            let unnamed = targets.into_iter().filter(|target| matches!(target, Target::Fresh(_)));
-            unnamed.for_each(|target| *target = Target::Nowhere);
+            let unnamed =
+                destinations.into_iter().filter(|destination| matches!(destination, Destination::Fresh(_)));
+            unnamed.for_each(|destination| *destination = Destination::Nowhere);
         }
     }
 
-    /// Displays RGB bytes. Where that fails, the work goes on.
+    /// Displays RGB bytes. If that fails, prints a warning.
     pub fn show(&self, rgb: &[u8], (width, height): (usize, usize), ui: &Ui) {
         if matches!(self, Self::None) {
             return;
         }
         let image = RgbImage::from_raw(width as u32, height as u32, rgb.to_vec());
-        let mut image = DynamicImage::from(image.expect("three bytes a pixel"));
-        if image.width().max(image.height()) > LONGEST {
-            image = image.resize(LONGEST, LONGEST, FilterType::Triangle);
+        let mut image = DynamicImage::from(image.expect("three bytes per pixel"));
+        if image.width().max(image.height()) > MAX_SIDE {
+            image = image.resize(MAX_SIDE, MAX_SIDE, FilterType::Triangle);
         }
         let (columns, rows) = match viuer::terminal_size() {
             (0, _) | (_, 0) => (80, 24),
@@ -63,12 +70,12 @@ impl Screen {
             absolute_offset: false,
             width: Some(across),
             height: Some(down),
-            use_kitty: speaks_kitty(env),
-            use_sixel: answers_sixel(env),
+            use_kitty: has_kitty(env),
+            use_sixel: has_sixel(env),
             ..viuer::Config::default()
         };
         if let Err(error) = ui.suspend(|| viuer::print(&image, &config)) {
-            ui.note(&format!("warning: the terminal did not take the picture: {error}"));
+            ui.note(&format!("warning: cannot display the picture: {error}"));
         }
     }
 }
@@ -77,20 +84,20 @@ fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
-/// Terminals with kitty's protocol. Others are not asked: one that never answers would be waited for without end.
-fn speaks_kitty(env: impl Fn(&str) -> String) -> bool {
+/// Whether the terminal has kitty's protocol. Others are not queried, because the wait for an answer has no timeout.
+fn has_kitty(env: impl Fn(&str) -> String) -> bool {
     ["kitty", "ghostty"].iter().any(|name| env("TERM").contains(name) || env("TERM_PROGRAM").contains(name))
         || !env("KITTY_WINDOW_ID").is_empty()
 }
 
-/// Terminals that may draw sixels, and answer when they are asked whether they do.
-fn answers_sixel(env: impl Fn(&str) -> String) -> bool {
+/// Whether the terminal answers a query for sixel support.
+fn has_sixel(env: impl Fn(&str) -> String) -> bool {
     ["foot", "mlterm", "contour", "yaft"].iter().any(|name| env("TERM").starts_with(name))
         || ["XTERM_VERSION", "WT_SESSION", "VTE_VERSION"].iter().any(|name| !env(name).is_empty())
 }
 
-/// Columns and rows for a picture, the terminal's or fewer. A cell is twice as high as wide, and holds one pixel
-/// across and two down, so that small pictures are not enlarged.
+/// Returns the columns and rows for a picture, at most those of the terminal. A cell is twice as high as wide and holds
+/// one pixel across and two down, so that small pictures are not enlarged.
 fn cells(width: u32, height: u32, columns: u16, rows: u16) -> (u32, u32) {
     let (width, height) = (f64::from(width), f64::from(height));
     let scale = (f64::from(columns) / width).min(2.0 * f64::from(rows) / height).min(1.0);
@@ -113,15 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn only_terminals_that_answer_are_asked() {
+    fn only_terminals_that_answer_are_queried() {
         let with = |name: &'static str, value: &'static str| {
-            move |asked: &str| if asked == name { value.to_string() } else { String::new() }
+            move |key: &str| if key == name { value.to_string() } else { String::new() }
         };
-        assert!(speaks_kitty(with("TERM", "xterm-kitty")) && speaks_kitty(with("KITTY_WINDOW_ID", "1")));
-        assert!(speaks_kitty(with("TERM_PROGRAM", "ghostty")));
-        assert!(answers_sixel(with("TERM", "foot-extra")) && answers_sixel(with("WT_SESSION", "x")));
+        assert!(has_kitty(with("TERM", "xterm-kitty")) && has_kitty(with("KITTY_WINDOW_ID", "1")));
+        assert!(has_kitty(with("TERM_PROGRAM", "ghostty")));
+        assert!(has_sixel(with("TERM", "foot-extra")) && has_sixel(with("WT_SESSION", "x")));
         for term in ["dumb", "xterm-256color", "linux", "screen", ""] {
-            assert!(!speaks_kitty(with("TERM", term)) && !answers_sixel(with("TERM", term)), "{term}");
+            assert!(!has_kitty(with("TERM", term)) && !has_sixel(with("TERM", term)), "{term}");
         }
     }
 }

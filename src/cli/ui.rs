@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::Verbosity;
-use super::output::{escaped, write_stderr, write_stdout};
 use super::record::Record;
+use super::streams::{escaped, write_stderr, write_stdout};
 
 /// The user's terminal.
 pub struct Ui {

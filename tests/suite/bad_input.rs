@@ -1,11 +1,11 @@
-//! Broken files by the dozen: each ends with a clear line and exit code 1, never in a panic, never with an output.
+//! Broken files. Each must cause a clear message and exit code 1, without a panic and without an output.
 
 use candle_core::{Device, Tensor};
 
 use crate::support::model_folder::Folder;
 use crate::support::process::{vae_with_model, write_png};
 
-/// Encodes `bytes` as a picture file called `name`; the run must fail and say each of `texts`.
+/// Encodes a picture file `name` with the content `bytes`. The run must fail and print each of `texts`.
 #[track_caller]
 fn encode_fails(name: &str, bytes: &[u8], texts: &[&str]) {
     let folder = Folder::with_model();
@@ -14,7 +14,7 @@ fn encode_fails(name: &str, bytes: &[u8], texts: &[&str]) {
     assert!(!folder.path("out.safetensors").exists());
 }
 
-/// Decodes `bytes` as a latents file; the run must fail and say each of `texts`.
+/// Decodes a latents file with the content `bytes`. The run must fail and print each of `texts`.
 #[track_caller]
 fn decode_fails(bytes: &[u8], texts: &[&str]) {
     let folder = Folder::with_model();
@@ -32,7 +32,7 @@ fn png(width: u32, height: u32) -> Vec<u8> {
     std::fs::read(folder.path("p.png")).expect("a file")
 }
 
-/// A safetensors file with `header` as it stands, and `data`.
+/// Returns a safetensors file with `header`, which may be invalid, and `data`.
 fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
 }
@@ -42,7 +42,7 @@ fn stored(name: &str, tensor: &Tensor) -> Vec<u8> {
 }
 
 #[test]
-fn pictures_that_are_none() {
+fn files_that_are_not_pictures() {
     encode_fails("empty.png", b"", &["not a PNG"]);
     encode_fails("text.png", b"this is a text file that is called .png", &["not a PNG"]);
     encode_fails("noise.jpg", &[0x5a; 4096], &["not a PNG"]);
@@ -50,7 +50,7 @@ fn pictures_that_are_none() {
 }
 
 #[test]
-fn pictures_that_were_cut_off() {
+fn truncated_pictures() {
     let whole = png(200, 100);
     for length in [8, 20, 33, whole.len() / 2, whole.len() - 20] {
         encode_fails("cut.png", &whole[..length], &["picture"]);
@@ -72,7 +72,7 @@ fn pictures_that_were_cut_off() {
 }
 
 #[test]
-fn a_jpeg_may_be_followed_by_anything_but_not_be_cut() {
+fn a_jpeg_may_have_trailing_data_but_not_be_truncated() {
     let folder = Folder::with_model();
     write_png(&folder.path("p.png"), 64, 32);
     image::open(folder.path("p.png")).expect("a picture").save(folder.path("p.jpg")).expect("a JPEG");
@@ -124,7 +124,7 @@ fn headers_of_enormous_pictures() {
     encode_fails("huge.qoi", &qoi, &["60000"]);
 }
 
-/// The checksum of a PNG chunk.
+/// Computes the checksum of a PNG chunk.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xedb8_8320 } else { c >> 1 })
@@ -132,7 +132,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn inputs_that_are_no_files() {
+fn inputs_that_are_not_files() {
     let folder = Folder::with_model();
     std::fs::create_dir(folder.path("d.png")).expect("a folder");
     vae_with_model(&folder, "encode d.png -o o.safetensors").code(1).says(&["d.png", "folder"]);
@@ -151,14 +151,14 @@ fn a_file_without_permission() {
     let locked = std::fs::Permissions::from_mode(0o000);
     std::fs::set_permissions(folder.path("p.png"), locked).expect("permissions");
     if std::fs::read(folder.path("p.png")).is_ok() {
-        println!("skipped: this user may read everything");
+        println!("skipped: this user can read every file");
         return;
     }
     vae_with_model(&folder, "encode p.png -o o.safetensors").code(1).says(&["p.png", "ermission"]);
 }
 
 #[test]
-fn latents_that_are_no_safetensors() {
+fn latents_that_are_not_safetensors() {
     decode_fails(b"", &["safetensors"]);
     decode_fails(b"\x08\0\0", &["safetensors"]);
     decode_fails(&png(64, 32), &["safetensors"]);
@@ -168,7 +168,7 @@ fn latents_that_are_no_safetensors() {
 }
 
 #[test]
-fn latents_whose_header_lies() {
+fn latents_with_an_invalid_header() {
     let header = |shape: &str, start: u64, end: u64| {
         let latents = format!(r#""dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]"#);
         format!("{{\"latents\":{{{latents}}}}}")
@@ -176,19 +176,19 @@ fn latents_whose_header_lies() {
     let data = [0; 64];
     for header in [
         header("[1,4,2,2]", 0, 4096),                          // beyond the file
-        header("[1,4,2,2]", 32, 96),                           // a hole at the start
+        header("[1,4,2,2]", 32, 96),                           // does not start at 0
         header("[1,4,2,2]", 64, 0),                            // backwards
         header("[1,4,200,200]", 0, 64),                        // more values than bytes
-        header("[4294967296,4294967296,4294967296,4]", 0, 64), // a product that overflows
+        header("[4294967296,4294967296,4294967296,4]", 0, 64), // the product overflows
         header("[1,4,2,-2]", 0, 64),                           // negative
-        header("[1,4,2,2]", 0, 64).replace("F32", "F33"),      // no such type
+        header("[1,4,2,2]", 0, 64).replace("F32", "F33"),      // unknown type
     ] {
         decode_fails(&safetensors(&header, &data), &["safetensors"]);
     }
 }
 
 #[test]
-fn safetensors_that_hold_no_latents() {
+fn safetensors_without_latents() {
     decode_fails(&safetensors("{}", b""), &["no latents found"]);
     let tensor =
         |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).expect("zeros");
@@ -202,17 +202,17 @@ fn safetensors_that_hold_no_latents() {
 }
 
 #[test]
-fn latents_with_holes() {
-    for hole in [f32::NAN, f32::INFINITY] {
+fn latents_with_nan_or_infinity() {
+    for value in [f32::NAN, f32::INFINITY] {
         let mut values = vec![0.5f32; 4 * 6];
-        values[7] = hole;
+        values[7] = value;
         let tensor = Tensor::from_vec(values, (1, 4, 2, 3), &Device::Cpu).expect("a tensor");
         decode_fails(&stored("latents", &tensor), &["1 of 24 latent values"]);
     }
 }
 
 #[test]
-fn latents_from_the_future() {
+fn latents_of_a_later_format_version() {
     let tensor = Tensor::zeros((1, 4, 2, 2), candle_core::DType::F32, &Device::Cpu).expect("zeros");
     let metadata = [("format_version".to_string(), "7".to_string())].into();
     let bytes = safetensors::serialize([("latents", &tensor)], Some(metadata)).expect("serializes");
@@ -225,5 +225,5 @@ fn latents_without_an_original_size() {
     let tensor = Tensor::zeros((1, 4, 2, 2), candle_core::DType::F32, &Device::Cpu).expect("zeros");
     std::fs::write(folder.path("l.safetensors"), stored("latents", &tensor)).expect("a file");
     let run = vae_with_model(&folder, "decode l.safetensors -o o.png --original-size");
-    run.code(1).says(&["original size"]);
+    run.code(1).says(&["original_size"]);
 }

@@ -1,4 +1,4 @@
-//! `--device` and `--dtype`: what is chosen, what is said, and what becomes of a picture that overflows.
+//! `--device` and `--dtype`: the choice, the messages, and pictures that overflow.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ fn folder_with_picture() -> Folder {
     folder
 }
 
-/// `vae`, with the devices that this machine has.
+/// Prepares `vae` with the CUDA devices of this machine.
 fn with_devices(folder: &Folder, line: &str) -> Command {
     let mut command = command(folder);
     command.args(line.split_whitespace()).env_remove("CUDA_VISIBLE_DEVICES");
@@ -30,28 +30,33 @@ fn picture(folder: &Folder, name: &str) -> Picture {
 }
 
 #[test]
-fn without_a_device_the_cpu_computes_and_a_build_for_cuda_says_why() {
+fn without_a_device_the_cpu_is_used_and_a_cuda_build_prints_why() {
     let folder = folder_with_picture();
     let run = vae_with_model(&folder, "encode a.png -o l.safetensors").code(0);
-    assert_eq!(run.words.matches("note: computing on the CPU: ").count(), usize::from(CUDA), "{}", run.words);
+    assert_eq!(
+        run.stderr.matches("note: computing on the CPU: ").count(),
+        usize::from(CUDA),
+        "{}",
+        run.stderr
+    );
     let run = vae_with_model(&folder, "encode a.png -o l.safetensors --device cpu").code(0);
-    assert!(!run.words.contains("note:"), "{}", run.words);
-    assert_eq!(run.words.lines().count(), 1, "{}", run.words);
+    assert!(!run.stderr.contains("note:"), "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
 }
 
 #[test]
-fn a_device_that_is_not_there_is_an_error_with_advice() {
+fn a_missing_device_is_an_error_with_advice() {
     let folder = folder_with_picture();
     for device in ["cuda", "cuda:1"] {
         let line = format!("encode a.png -o l.safetensors --device {device}");
         let run = vae_with_model(&folder, &line).code(2).says(&["--device cpu"]);
-        assert!(CUDA || run.words.contains("--features cuda"), "{}", run.words);
+        assert!(CUDA || run.stderr.contains("--features cuda"), "{}", run.stderr);
     }
     assert!(!folder.path("l.safetensors").exists());
 }
 
 #[test]
-fn a_device_computes_in_half_precision_what_the_cpu_computes() {
+fn a_cuda_device_computes_the_same_as_the_cpu_in_every_precision() {
     if engine(Element::F16).is_none() {
         return;
     }
@@ -72,21 +77,21 @@ fn a_device_computes_in_half_precision_what_the_cpu_computes() {
 }
 
 #[test]
-fn a_picture_that_overflows_is_redone_in_a_safer_precision() {
+fn a_picture_that_overflows_is_computed_again_in_a_safer_precision() {
     if engine(Element::F16).is_none() {
         return;
     }
     let folder = folder_with_picture();
-    // The activations of the built-in model's decoder reach 3·10⁶; f16 ends at 65504.
+    // The activations of the built-in model's decoder reach 3·10⁶; the largest f16 is 65504.
     let line = "roundtrip a.png --multiple 8 --mean --model tiny --json -o";
-    let halves = run(with_devices(&folder, &format!("{line} half.png"))).code(0);
+    let redone = run(with_devices(&folder, &format!("{line} half.png"))).code(0);
     assert_eq!(
-        halves.words.matches("warning: f16 gave NaN or infinite values").count(),
+        redone.stderr.matches("warning: f16 gave NaN or infinite values").count(),
         1,
         "{}",
-        halves.words
+        redone.stderr
     );
-    let stages = &halves.json()[0]["stages"];
+    let stages = &redone.json()[0]["stages"];
     assert_eq!((&stages["encode_dtype"], &stages["decode_dtype"]), (&"f16".into(), &"bf16".into()));
     run(with_devices(&folder, &format!("{line} cpu.png --device cpu"))).code(0);
     let difference = vae::metrics::difference(&picture(&folder, "cpu.png"), &picture(&folder, "half.png"));
@@ -98,10 +103,10 @@ fn the_doctor_tests_every_device() {
     let folder = Folder::new();
     let report = &run(with_devices(&folder, "doctor --json")).code(0).json()[0];
     let tested = report["self_tests"].as_array().expect("tests").len();
-    let there = engine(Element::F32).is_some();
-    assert_eq!(tested > 1, there, "{report}");
-    assert_eq!(report["cuda_problems"].is_array(), CUDA && !there, "{report}");
-    let convolved = report["self_tests"][tested - 1]["convolutions"][0].as_u64();
-    assert_eq!(convolved.is_some(), there, "{report}");
+    let has_device = engine(Element::F32).is_some();
+    assert_eq!(tested > 1, has_device, "{report}");
+    assert_eq!(report["cuda_problems"].is_array(), CUDA && !has_device, "{report}");
+    let convolutions = report["self_tests"][tested - 1]["convolutions"][0].as_u64();
+    assert_eq!(convolutions.is_some(), has_device, "{report}");
     assert_eq!(report["build"]["features"].as_array().map(Vec::len), Some(usize::from(CUDA)));
 }

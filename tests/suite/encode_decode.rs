@@ -1,4 +1,4 @@
-//! What the commands write.
+//! The files that `encode`, `decode` and `roundtrip` write.
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
@@ -32,7 +32,7 @@ fn model() -> AutoencoderKl {
 }
 
 #[test]
-fn encode_writes_the_sample_that_torch_would_draw() {
+fn encode_writes_the_sample_that_torch_draws() {
     let folder = folder_with_picture(110, 75);
     vae_with_model(&folder, "encode img.png -o l.safetensors --seed 42").code(0).says(&["l.safetensors"]);
     let got = read(&folder, "l.safetensors");
@@ -51,7 +51,7 @@ fn encode_writes_the_sample_that_torch_would_draw() {
 }
 
 #[test]
-fn encode_can_take_the_mean_and_store_halves() {
+fn encode_can_use_the_mean_and_store_f16() {
     let folder = folder_with_picture(64, 40);
     vae_with_model(&folder, "encode img.png -o m.safetensors --mean --multiple 8").code(0);
     vae_with_model(&folder, "encode img.png -o h.safetensors --mean --multiple 8 --save-dtype f16").code(0);
@@ -65,7 +65,7 @@ fn encode_can_take_the_mean_and_store_halves() {
 }
 
 #[test]
-fn decode_gives_the_picture_and_its_original_size() {
+fn decode_writes_the_picture_also_in_its_original_size() {
     let folder = folder_with_picture(110, 75);
     vae_with_model(&folder, "encode img.png -o l.safetensors").code(0);
     vae_with_model(&folder, "decode l.safetensors -o out.png").code(0);
@@ -97,7 +97,7 @@ fn pictures_are_written_in_the_format_of_the_extension() {
 }
 
 #[test]
-fn a_batch_gives_numbered_pictures() {
+fn a_batch_is_decoded_into_numbered_pictures() {
     let folder = Folder::with_model();
     let batch = Tensor::from_vec(Generator::new(1).randn(11 * 4 * 2 * 3), (11, 4, 2, 3), &Device::Cpu)
         .expect("noise");
@@ -111,7 +111,7 @@ fn a_batch_gives_numbered_pictures() {
 }
 
 #[test]
-fn latents_of_other_programs_are_scaled_unless_said_otherwise() {
+fn latents_of_other_programs_are_taken_as_scaled_by_default() {
     let folder = Folder::with_model();
     let latents = Tensor::from_vec(Generator::new(2).randn(4 * 6), (4, 2, 3), &Device::Cpu).expect("noise"); // [c, h, w]
     for (name, dtype) in [("f32", DType::F32), ("bf16", DType::BF16), ("f64", DType::F64)] {
@@ -139,7 +139,7 @@ fn standard_streams_carry_data() {
 }
 
 #[test]
-fn roundtrip_measures_how_well_a_picture_survives() {
+fn roundtrip_reports_the_difference_of_the_pictures() {
     let folder = folder_with_picture(96, 64);
     let run = vae_with_model(&folder, "roundtrip img.png -o out.png --mean --json -v").code(0);
     let run = run.says(&["PSNR", "encode", "decode"]);
@@ -163,7 +163,7 @@ fn roundtrip_measures_how_well_a_picture_survives() {
 }
 
 #[test]
-fn python_finds_the_tensor_and_the_metadata() {
+fn latents_files_have_the_documented_tensor_and_metadata() {
     let folder = folder_with_picture(64, 32);
     vae_with_model(&folder, "encode img.png -o l.safetensors --seed 7").code(0);
     let bytes = std::fs::read(folder.path("l.safetensors")).expect("a file");

@@ -1,4 +1,4 @@
-//! `inspect` and `doctor`: what they say of files, models and the machine.
+//! `inspect` and `doctor`: their reports on files, models and the machine.
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
@@ -19,11 +19,11 @@ fn store(folder: &Folder, name: &str, tensors: &[(&str, Tensor)]) {
 }
 
 fn tensor(values: Vec<f32>, shape: &[usize]) -> Tensor {
-    Tensor::from_vec(values, shape, &Device::Cpu).expect("as many values as the shape says")
+    Tensor::from_vec(values, shape, &Device::Cpu).expect("as many values as the shape has")
 }
 
 #[test]
-fn latents_of_this_program_say_all_that_they_know() {
+fn latents_of_this_program_are_described_with_their_metadata() {
     let folder = Folder::with_model();
     write_png(&folder.path("p.png"), 100, 70);
     vae_with_model(&folder, "encode p.png -o l.safetensors --seed 3 --save-dtype f16").code(0);
@@ -45,14 +45,14 @@ fn latents_of_this_program_say_all_that_they_know() {
             channel["histogram"].as_array().expect("counts").iter().map(|n| n.as_u64().expect("a count"));
         assert_eq!(counts.sum::<u64>(), 96);
     }
-    let words = vae(&folder, "inspect l.safetensors").code(0);
-    for part in ["[1, 4, 8, 12], F16", "seed: 3", "its metadata say", "█"] {
-        assert!(text(&words).contains(part), "no {part:?} in {}", text(&words));
+    let run = vae(&folder, "inspect l.safetensors").code(0);
+    for part in ["[1, 4, 8, 12], F16", "seed: 3", "yes, according to the metadata", "█"] {
+        assert!(text(&run).contains(part), "no {part:?} in {}", text(&run));
     }
 }
 
 #[test]
-fn latents_with_holes_are_shown_and_their_holes_counted() {
+fn nan_and_infinity_in_latents_are_counted_and_drawn_in_red() {
     let folder = Folder::new();
     let mut values = vec![5.5f32; 4 * 6];
     (values[1], values[7], values[8]) = (-5.5, f32::NAN, f32::NEG_INFINITY);
@@ -61,13 +61,13 @@ fn latents_with_holes_are_shown_and_their_holes_counted() {
     let record = &run.json()[0];
     assert_eq!((&record["name"], &record["output"]), (&json!("samples"), &json!("plates.png")));
     assert_eq!((&record["scaled"], &record["evidence"]), (&json!(false), &json!("rms")));
-    let holes: Vec<Value> = record["channels"]
+    let counts: Vec<Value> = record["channels"]
         .as_array()
         .expect("channels")
         .iter()
         .map(|c| json!([c["nan"], c["inf"]]))
         .collect();
-    assert_eq!(holes, [json!([0, 0]), json!([1, 1]), json!([0, 0]), json!([0, 0])]);
+    assert_eq!(counts, [json!([0, 0]), json!([1, 1]), json!([0, 0]), json!([0, 0])]);
     let plates = Picture::open(&folder.path("plates.png"), Background::WHITE).expect("a picture");
     assert_eq!((plates.width(), plates.height()), (4 * 24 + 3 * 8, 16));
     let pixel = |x: usize, y: usize| plates.values()[(y * plates.width() + x) * 3..][..3].to_vec();
@@ -76,7 +76,7 @@ fn latents_with_holes_are_shown_and_their_holes_counted() {
 }
 
 #[test]
-fn pictures_are_described_as_they_are_stored_and_as_they_are_encoded() {
+fn pictures_are_described_as_stored_and_as_encoded() {
     let folder = Folder::new();
     image::GrayAlphaImage::new(75, 110).save(folder.path("g.png")).expect("a PNG");
     let record = &vae(&folder, "inspect g.png --json").code(0).json()[0];
@@ -92,7 +92,7 @@ fn pictures_are_described_as_they_are_stored_and_as_they_are_encoded() {
     let exif = [b"II*\0\x08\0\0\0", &b"\x01\0\x12\x01\x03\0\x01\0\0\0"[..], &[6, 0, 0, 0], &[0; 4]].concat();
     image::ImageEncoder::set_exif_metadata(&mut encoder, exif).expect("EXIF is possible in JPEG");
     encoder.encode_image(&image::RgbImage::new(100, 40)).expect("a JPEG");
-    let run = vae_with_stdin_alone(&folder, &turned).code(0);
+    let run = inspect_stdin(&folder, &turned).code(0);
     for part in ["-: a JPEG picture", "100×40", "90° clockwise (EXIF): 40×100", "[1, 4, 12, 4]"] {
         assert!(text(&run).contains(part), "no {part:?} in {}", text(&run));
     }
@@ -101,8 +101,8 @@ fn pictures_are_described_as_they_are_stored_and_as_they_are_encoded() {
     assert!(text(&run).contains("at least 32"), "{}", text(&run));
 }
 
-/// `vae inspect -` with `input` on stdin.
-fn vae_with_stdin_alone(folder: &Folder, input: &[u8]) -> Run {
+/// Runs `vae inspect -` with `input` on stdin.
+fn inspect_stdin(folder: &Folder, input: &[u8]) -> Run {
     std::fs::write(folder.path("stdin"), input).expect("a file");
     let mut command = command(folder);
     command.args(["inspect", "-"]).stdin(std::fs::File::open(folder.path("stdin")).expect("a file"));
@@ -110,12 +110,12 @@ fn vae_with_stdin_alone(folder: &Folder, input: &[u8]) -> Run {
 }
 
 #[test]
-fn safetensors_without_latents_say_what_they_hold() {
+fn other_safetensors_are_listed() {
     let folder = Folder::with_model();
     let file = "model/diffusion_pytorch_model.safetensors";
     let run = vae(&folder, &format!("inspect {file}")).code(0);
     for part in
-        ["no latents", "decoder.conv_in.bias [8], F32", "more, which --json lists", "vae inspect --model"]
+        ["not latents", "decoder.conv_in.bias [8], F32", "more (listed by --json)", "vae inspect --model"]
     {
         assert!(text(&run).contains(part), "no {part:?} in {}", text(&run));
     }
@@ -130,7 +130,7 @@ fn safetensors_without_latents_say_what_they_hold() {
 }
 
 #[test]
-fn files_that_are_broken_or_nothing_known_are_clear_errors() {
+fn broken_and_unknown_files_are_clear_errors() {
     let folder = Folder::new();
     write_png(&folder.path("p.png"), 200, 100);
     let png = std::fs::read(folder.path("p.png")).expect("a file");
@@ -141,7 +141,7 @@ fn files_that_are_broken_or_nothing_known_are_clear_errors() {
     for (name, bytes, texts) in [
         ("cut.png", &png[..png.len() / 2], &["picture"][..]),
         ("empty", b"", &["not a PNG"]),
-        ("text.safetensors", b"not safetensors at all", &["no safetensors file and no picture"]),
+        ("text.safetensors", b"not safetensors at all", &["neither a safetensors file nor a picture"]),
         ("cut.safetensors", &stored[..stored.len() - 5], &["not a valid safetensors"]),
     ] {
         std::fs::write(folder.path(name), bytes).expect("a file");
@@ -169,7 +169,7 @@ fn files_that_are_broken_or_nothing_known_are_clear_errors() {
 }
 
 #[test]
-fn the_module_tree_is_that_of_python() {
+fn the_module_tree_matches_python() {
     let golden = Golden::open("trace.safetensors");
     let wanted: Vec<(String, String, u64)> = serde_json::from_str(golden.text("modules")).expect("modules");
     let folder = Folder::new();
@@ -188,15 +188,15 @@ fn the_module_tree_is_that_of_python() {
     let all: u64 = wanted.iter().filter(|w| !w.0.contains('.')).map(|w| w.2).sum();
     assert_eq!((&record["parameters"], &record["dtypes"]), (&json!(all), &json!(["F16"])));
     assert_eq!(record["sha256"].as_str().map(str::len), Some(64));
-    let words = vae(&folder, "inspect --model tiny").code(0);
-    assert!(text(&words).starts_with("(encoder): Encoder("), "{}", text(&words));
+    let run = vae(&folder, "inspect --model tiny").code(0);
+    assert!(text(&run).starts_with("(encoder): Encoder("), "{}", text(&run));
     for part in ["\n(decoder): Decoder(", "(0-1): 2 x ResnetBlock2D(", "SHA-256"] {
-        assert!(text(&words).contains(part), "no {part:?} in {}", text(&words));
+        assert!(text(&run).contains(part), "no {part:?} in {}", text(&run));
     }
 }
 
 #[test]
-fn a_checkpoint_in_a_pipeline_is_shown_among_its_parts() {
+fn a_checkpoint_in_a_pipeline_is_described_with_its_components() {
     let folder = Folder::new();
     model_folder::write(&folder.path("pipe/vae"));
     let index = r#"{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"],
@@ -222,7 +222,7 @@ fn a_checkpoint_in_a_pipeline_is_shown_among_its_parts() {
 }
 
 #[test]
-fn what_a_file_says_cannot_command_the_terminal() {
+fn escape_sequences_in_metadata_do_not_reach_the_terminal() {
     let folder = Folder::new();
     let latents = tensor(vec![0.5; 24], &[1, 4, 2, 3]);
     let metadata = [("note".to_string(), "\u{1b}[31mred".to_string())].into();
@@ -233,7 +233,7 @@ fn what_a_file_says_cannot_command_the_terminal() {
 }
 
 #[test]
-fn the_doctor_finds_this_machine_well_and_tells_no_secrets() {
+fn the_doctor_passes_on_this_machine_and_prints_no_secrets() {
     let folder = Folder::new();
     let mut command = command(&folder);
     command.args(["doctor"]).env("HF_TOKEN", "hf_secret").env("HF_ENDPOINT", "http://me:secret@127.0.0.1:9");
@@ -249,7 +249,7 @@ fn the_doctor_finds_this_machine_well_and_tells_no_secrets() {
     ] {
         assert!(text(&report).contains(part), "no {part:?} in {}", text(&report));
     }
-    assert!(!text(&report).contains("secret") && !report.words.contains("secret"), "{}", text(&report));
+    assert!(!text(&report).contains("secret") && !report.stderr.contains("secret"), "{}", text(&report));
 
     let report = &vae(&folder, "doctor --json").code(0).json()[0];
     let test = &report["self_tests"][0];

@@ -1,4 +1,4 @@
-//! What people look at: figures, sweeps, grids, pictures in the terminal.
+//! Figures, sweeps, grids, and pictures in the terminal.
 
 #[cfg(target_os = "linux")]
 use std::process::Command;
@@ -22,14 +22,14 @@ fn read_picture(folder: &Folder, name: &str) -> Picture {
     Picture::open(&folder.path(name), Background::WHITE).expect("a picture")
 }
 
-fn assert_is(folder: &Folder, name: &str, canvas: &Canvas) {
+fn assert_equals(folder: &Folder, name: &str, canvas: &Canvas) {
     let got = read_picture(folder, name);
     assert_eq!((got.width(), got.height()), (canvas.width(), canvas.height()));
-    assert!(got.to_rgb8() == canvas.rgb8(), "{name} has other pixels");
+    assert!(got.to_rgb8() == canvas.rgb8(), "{name} has different pixels");
 }
 
 #[test]
-fn a_figure_shows_what_encode_and_decode_give() {
+fn a_figure_shows_the_results_of_encode_and_decode() {
     let folder = folder_with_pictures(&[("img.png", 96, 64)]);
     vae_with_model(&folder, "encode img.png -o l.safetensors --seed 5").code(0);
     let line = "roundtrip img.png --seed 5 -o out.png --figure fig.png --theme dark";
@@ -42,11 +42,11 @@ fn a_figure_shows_what_encode_and_decode_give() {
         latents: &Latents::from_safetensors(&file).expect("latents").tensor,
         noise: None,
     };
-    assert_is(&folder, "fig.png", &figure.draw(Theme::Dark).expect("a figure"));
+    assert_equals(&folder, "fig.png", &figure.draw(Theme::Dark).expect("a figure"));
 }
 
 #[test]
-fn beside_a_figure_only_what_was_named_is_written() {
+fn with_a_figure_the_picture_is_written_only_if_named() {
     let folder = folder_with_pictures(&[("img.png", 64, 32)]);
     let run = vae_with_model(&folder, "roundtrip img.png --figure fig.jpg --json").code(0);
     let record = &run.json()[0];
@@ -58,7 +58,7 @@ fn beside_a_figure_only_what_was_named_is_written() {
 }
 
 #[test]
-fn each_level_of_a_sweep_is_as_it_would_be_alone() {
+fn each_level_of_a_sweep_equals_a_run_with_that_level() {
     let folder = folder_with_pictures(&[("img.png", 96, 64)]);
     let line = "roundtrip img.png --seed 3 --noise 0.1..1.0/3 -o sweep.png --json";
     let record = vae_with_model(&folder, line).code(0).json().remove(0);
@@ -74,7 +74,7 @@ fn each_level_of_a_sweep_is_as_it_would_be_alone() {
         assert_eq!(record["sweep"][i], serde_json::json!({"noise": level, "psnr": alone["psnr"]}));
         sweep.add(level, &read_picture(&folder, "one.png"));
     }
-    assert_is(&folder, "sweep.png", &sweep.draw(Theme::Light).expect("a figure"));
+    assert_equals(&folder, "sweep.png", &sweep.draw(Theme::Light).expect("a figure"));
     vae_with_model(&folder, "roundtrip img.png --noise 0,1")
         .code(0)
         .says(&["roundtrip.png", "noise 1  PSNR"]);
@@ -84,7 +84,7 @@ fn each_level_of_a_sweep_is_as_it_would_be_alone() {
 }
 
 #[test]
-fn a_grid_is_made_of_files_and_stdin() {
+fn a_grid_takes_files_and_stdin() {
     let folder = folder_with_pictures(&[("a.png", 20, 10), ("b.png", 20, 8)]);
     let shown =
         vae(&folder, "grid a.png b.png a.png -o grid.png --json").code(0).says(&["3 pictures", "2 × 2"]);
@@ -95,15 +95,15 @@ fn a_grid_is_made_of_files_and_stdin() {
     piped.args(["grid", "-", "a.png"]).stdin(std::fs::File::open(folder.path("b.png")).expect("a file"));
     run(piped).code(0).says(&["grid-1.png"]);
     let both = read_picture(&folder, "grid-1.png").to_rgb8();
-    assert_eq!(both[..60], [0; 60], "the higher picture makes the cell");
+    assert_eq!(both[..60], [0; 60], "the cell is as high as the higher picture");
     assert_eq!(both[120..180], read_picture(&folder, "b.png").to_rgb8()[..60]);
     assert_eq!(both[60..120], read_picture(&folder, "a.png").to_rgb8()[..60]);
 }
 
 #[test]
-fn a_grid_with_a_broken_picture_or_too_many_pixels_is_not_made() {
+fn a_grid_with_a_broken_picture_or_too_many_pixels_is_refused() {
     let folder = folder_with_pictures(&[("a.png", 20, 10)]);
-    std::fs::write(folder.path("broken.png"), b"no picture").expect("a file");
+    std::fs::write(folder.path("broken.png"), b"not a picture").expect("a file");
     vae(&folder, "grid a.png broken.png -o grid.png").code(1).says(&["broken.png: not a PNG"]);
     std::fs::write(folder.path("wide.bmp"), bmp_header(13_000, 1)).expect("a file");
     std::fs::write(folder.path("high.bmp"), bmp_header(1, 13_000)).expect("a file");
@@ -111,16 +111,16 @@ fn a_grid_with_a_broken_picture_or_too_many_pixels_is_not_made() {
     assert!(!folder.path("grid.png").exists());
 }
 
-/// The header of a picture whose pixels are not there.
+/// Returns the header of a picture whose pixels are missing.
 fn bmp_header(width: u32, height: u32) -> Vec<u8> {
-    let words = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let bytes = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let mut header = b"BM".to_vec();
-    header.extend(words(&[54, 0, 54, 40, width, height, 0x18_0001, 0, 0, 0, 0, 0, 0]));
+    header.extend(bytes(&[54, 0, 54, 40, width, height, 0x18_0001, 0, 0, 0, 0, 0, 0]));
     header
 }
 
 #[test]
-fn wrong_figures_and_grids_are_refused() {
+fn invalid_options_of_figures_and_grids_are_refused() {
     let folder = folder_with_pictures(&[("a.png", 64, 32), ("b.png", 64, 32)]);
     for line in [
         "roundtrip a.png --figure x.tga",
@@ -153,9 +153,9 @@ fn wrong_figures_and_grids_are_refused() {
 }
 
 #[test]
-fn show_does_no_harm_where_stdout_is_no_terminal() {
+fn show_has_no_effect_if_stdout_is_not_a_terminal() {
     let folder = folder_with_pictures(&[("a.png", 64, 32)]);
-    let run = vae(&folder, "grid a.png --show").code(0).says(&["no terminal", "grid.png"]);
+    let run = vae(&folder, "grid a.png --show").code(0).says(&["not a terminal", "grid.png"]);
     assert!(run.stdout.is_empty() && folder.path("grid.png").exists());
     let run = vae_with_model(&folder, "roundtrip a.png --show --json").code(0).says(&["carries data"]);
     assert_eq!(run.json()[0]["output"], "roundtrip.png");
@@ -165,7 +165,8 @@ fn show_does_no_harm_where_stdout_is_no_terminal() {
     assert_eq!(shown.stdout, vae_with_stdin(&folder, "decode - -o -", &latents).code(0).stdout);
 }
 
-/// Runs `vae` in a terminal that never answers (util-linux's `script` makes one). stdout and stderr come together.
+/// Runs `vae` in a terminal that never answers queries (created by `script` of util-linux). Returns stdout and stderr
+/// together.
 #[cfg(target_os = "linux")]
 fn in_a_terminal(folder: &Folder, line: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new("script");
@@ -179,10 +180,10 @@ fn in_a_terminal(folder: &Folder, line: &str, variables: &[(&str, &str)]) -> Str
 
 #[cfg(target_os = "linux")]
 #[test]
-fn show_draws_in_the_terminal_and_writes_only_what_was_named() {
+fn show_draws_in_the_terminal_and_writes_only_named_outputs() {
     let folder = folder_with_pictures(&[("a.png", 64, 32)]);
     let drawn = in_a_terminal(&folder, "grid a.png --show", &[]);
-    assert_eq!(drawn.matches('▄').count(), 64 * 16, "half blocks, two pixels each");
+    assert_eq!(drawn.matches('▄').count(), 64 * 16, "half blocks of two pixels each");
     assert!(drawn.contains("\u{1b}[48;2;"), "in true colour");
     assert!(drawn.contains("→ the terminal"));
     assert!(!folder.path("grid.png").exists());

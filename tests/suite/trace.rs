@@ -1,4 +1,4 @@
-//! `--trace` against what forward hooks see of diffusers' model (`make_trace` in `tests/golden/make.py`).
+//! `--trace` against forward hooks in diffusers (`make_trace` in `tests/golden/make.py`).
 
 use serde_json::Value;
 use vae::picture::{Format, Picture};
@@ -7,7 +7,7 @@ use crate::support::golden::Golden;
 use crate::support::model_folder::Folder;
 use crate::support::process::vae;
 
-/// A folder with the golden's picture.
+/// Creates a folder with the picture of the golden data.
 fn folder(golden: &Golden) -> Folder {
     let folder = Folder::new();
     let (height, width, _) = golden.tensor("picture").dims3().expect("[h, w, 3]");
@@ -16,16 +16,16 @@ fn folder(golden: &Golden) -> Folder {
     folder
 }
 
-/// Runs `line` with the built-in model, and gives the rows of its trace.
+/// Runs `line` with the built-in model. Returns the rows of its trace.
 fn trace(folder: &Folder, line: &str) -> Vec<Value> {
     let run = vae(folder, &format!("{line} --model tiny --trace --json -q")).code(0);
-    assert!(run.words.is_empty(), "{}", run.words);
+    assert!(run.stderr.is_empty(), "{}", run.stderr);
     run.json()[0]["trace"].as_array().expect("an array").clone()
 }
 
-/// Compares rows with the golden's, stage by stage.
+/// Compares the rows with the golden data, stage by stage.
 #[track_caller]
-fn agree(golden: &Golden, rows: &[Value], stages: &[String]) {
+fn assert_match(golden: &Golden, rows: &[Value], stages: &[String]) {
     let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().expect("a name")).collect();
     assert_eq!(names, stages);
     for row in rows {
@@ -46,26 +46,26 @@ fn agree(golden: &Golden, rows: &[Value], stages: &[String]) {
 }
 
 #[test]
-fn every_stage_of_every_command_is_what_forward_hooks_see() {
+fn every_stage_of_every_command_matches_forward_hooks() {
     let golden = Golden::open("trace.safetensors");
     let stages: Vec<String> = serde_json::from_str(golden.text("stages")).expect("names");
     let folder = folder(&golden);
     let rows = trace(&folder, "roundtrip p.png -o o.png --mean --multiple 8");
-    agree(&golden, &rows, &stages);
+    assert_match(&golden, &rows, &stages);
     let latents = stages.iter().position(|stage| stage == "latents").expect("latents");
     let rows = trace(&folder, "encode p.png -o l.safetensors --mean --multiple 8");
-    agree(&golden, &rows, &stages[..=latents]);
+    assert_match(&golden, &rows, &stages[..=latents]);
     let rows = trace(&folder, "decode l.safetensors -o o.png");
-    agree(&golden, &rows, &stages[latents..]);
+    assert_match(&golden, &rows, &stages[latents..]);
 }
 
 #[test]
-fn a_trace_is_a_table_for_people_and_absent_unless_asked_for() {
+fn a_trace_is_printed_as_a_table_and_only_with_the_option() {
     let folder = folder(&Golden::open("trace.safetensors"));
     let line = "roundtrip p.png -o o.png --multiple 8 --model tiny --noise 0.5";
     let run = vae(&folder, &format!("{line} --trace")).code(0);
     let run = run.says(&["stage", "ms", "[1, 3, 72, 104]", "noised latents", "decoder.up_blocks.3"]);
     assert!(run.stdout.is_empty());
     let run = vae(&folder, &format!("{line} --json")).code(0);
-    assert!(run.json()[0].get("trace").is_none() && !run.words.contains("conv_in"), "{}", run.words);
+    assert!(run.json()[0].get("trace").is_none() && !run.stderr.contains("conv_in"), "{}", run.stderr);
 }

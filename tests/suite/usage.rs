@@ -1,4 +1,4 @@
-//! Names, folders, standard streams and exit codes.
+//! Output names, folders, standard streams and exit codes.
 
 use vae::metrics::psnr as psnr_of;
 use vae::picture::{Background, Format, Picture, SAMPLE_PNG};
@@ -15,7 +15,7 @@ fn folder_with_pictures(names: &[&str]) -> Folder {
 }
 
 #[test]
-fn wrong_command_lines_end_with_two() {
+fn invalid_command_lines_exit_with_2() {
     let folder = folder_with_pictures(&["a.png", "b.png"]);
     for line in [
         "",
@@ -59,7 +59,7 @@ fn wrong_command_lines_end_with_two() {
 
 #[cfg(unix)]
 #[test]
-fn a_closed_stderr_does_not_stop_the_work() {
+fn an_unwritable_stderr_does_not_stop_the_run() {
     let folder = folder_with_pictures(&["a.png", "b.png"]);
     let mut command = command(&folder);
     command.args("encode a.png b.png --out-dir d --model model".split(' '));
@@ -69,13 +69,13 @@ fn a_closed_stderr_does_not_stop_the_work() {
 }
 
 #[test]
-fn two_inputs_must_not_become_one_file() {
+fn two_inputs_with_the_same_output_are_refused() {
     let folder = folder_with_pictures(&["a.png", "a.jpg"]);
     vae_with_model(&folder, "encode a.png a.jpg --out-dir d").code(2).says(&["a.png", "a.jpg"]);
 }
 
 #[test]
-fn many_inputs_go_to_a_folder_and_a_second_run_resumes() {
+fn a_second_run_with_the_same_folder_resumes() {
     let folder = folder_with_pictures(&["a.png", "b.png", "c.png"]);
     vae_with_model(&folder, "encode a.png b.png --out-dir new/d").code(0);
     let first = std::fs::read(folder.path("new/d/a.safetensors")).expect("a file");
@@ -90,7 +90,7 @@ fn many_inputs_go_to_a_folder_and_a_second_run_resumes() {
 }
 
 #[test]
-fn one_bad_input_does_not_stop_the_rest() {
+fn a_bad_input_does_not_stop_the_others() {
     let folder = folder_with_pictures(&["a.png", "c.png"]);
     std::fs::write(folder.path("b.png"), "this is text").expect("a file");
     let run = vae_with_model(&folder, "encode a.png b.png c.png --out-dir d --json").code(1);
@@ -102,7 +102,7 @@ fn one_bad_input_does_not_stop_the_rest() {
 }
 
 #[test]
-fn a_named_file_is_replaced_and_a_chosen_name_never_is() {
+fn a_named_file_is_replaced_and_a_default_name_is_not() {
     let folder = folder_with_pictures(&["a.png"]);
     for name in ["o.png", "roundtrip.png"] {
         std::fs::write(folder.path(name), "mine").expect("a file");
@@ -116,7 +116,7 @@ fn a_named_file_is_replaced_and_a_chosen_name_never_is() {
 }
 
 #[test]
-fn without_an_input_roundtrip_takes_the_sample_picture() {
+fn roundtrip_without_an_input_uses_the_sample_picture() {
     let folder = Folder::with_model();
     let run = vae_with_model(&folder, "roundtrip --noise 0.5 --json").code(0);
     assert_eq!(run.json()[0]["input"], "sample");
@@ -126,16 +126,16 @@ fn without_an_input_roundtrip_takes_the_sample_picture() {
 }
 
 #[test]
-fn the_first_minute_needs_neither_a_model_nor_a_network() {
+fn roundtrip_without_an_input_needs_neither_a_model_nor_a_network() {
     let folder = Folder::new();
-    let run = vae(&folder, "roundtrip --noise 0.5").code(0).says(&["sample", "built in", "PSNR"]);
+    let run = vae(&folder, "roundtrip --noise 0.5").code(0).says(&["sample", "built-in", "PSNR"]);
     assert!(run.stdout.is_empty());
     assert_eq!(image::image_dimensions(folder.path("roundtrip.png")).expect("a picture"), (768, 512));
     assert!(!folder.path("hf-home").exists());
 }
 
 #[test]
-fn latents_of_the_built_in_model_say_so_and_are_not_decoded_as_stable_diffusions() {
+fn latents_of_the_built_in_model_are_marked_and_not_decoded_by_default() {
     let folder = folder_with_pictures(&["a.png"]);
     vae(&folder, "encode a.png -o l.safetensors --model tiny").code(0);
     let latents = std::fs::read(folder.path("l.safetensors")).expect("a file");
@@ -149,7 +149,7 @@ fn latents_of_the_built_in_model_say_so_and_are_not_decoded_as_stable_diffusions
 }
 
 #[test]
-fn the_built_in_model_bears_the_tutorials_noise() {
+fn the_built_in_model_tolerates_noise() {
     let folder = Folder::new();
     let sample = Picture::from_bytes(SAMPLE_PNG, Background::WHITE).expect("a picture").resize(384, 256);
     std::fs::write(folder.path("s.png"), sample.to_file_bytes(Format::Png).expect("a PNG")).expect("a file");
@@ -163,45 +163,45 @@ fn the_built_in_model_bears_the_tutorials_noise() {
         .iter()
         .map(|l| psnr(&format!("--noise {l}")))
         .collect();
-    let trivial = psnr_of(&sample, &sample.resize(48, 32).resize(384, 256)); // as few numbers, without a model
+    let trivial = psnr_of(&sample, &sample.resize(48, 32).resize(384, 256)); // the same number of values, without a model
     assert!(clean > trivial + 0.5, "{clean} dB is not above {trivial} dB");
     assert!(clean - noised[3] < 3.0, "{clean} dB falls to {} dB", noised[3]);
     assert!(noised.is_sorted_by(|a, b| a > b), "{noised:?}");
 }
 
 #[test]
-fn words_go_to_stderr_and_quiet_means_quiet() {
+fn messages_go_to_stderr_and_quiet_silences_them() {
     let folder = folder_with_pictures(&["a.png"]);
     let run =
         vae_with_model(&folder, "roundtrip a.png -o o.png -v").code(0).says(&["PSNR", "encode ", " ms"]);
     assert!(run.stdout.is_empty());
     let run = vae_with_model(&folder, "roundtrip a.png -o o.png -q").code(0);
-    assert!(run.words.is_empty() && run.stdout.is_empty(), "{}", run.words);
+    assert!(run.stderr.is_empty() && run.stdout.is_empty(), "{}", run.stderr);
     let run = vae_with_model(&folder, "encode nothing.png -o o.safetensors -q").code(1);
-    assert_eq!(run.words.lines().count(), 1, "{}", run.words);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
 }
 
 #[test]
-fn no_color_and_pipes_are_free_of_escape_codes() {
+fn output_to_pipes_has_no_escape_codes() {
     let folder = folder_with_pictures(&["a.png"]);
     for line in ["encode --no-such-option", "--help", "roundtrip a.png -o o.png -v"] {
         let mut command = command(&folder);
         command.args(line.split_whitespace()).args(["--model", "model"]).env("NO_COLOR", "1");
         let run = run(command);
-        assert!(!run.words.contains('\u{1b}') && !run.stdout.contains(&0x1b), "{line}");
+        assert!(!run.stderr.contains('\u{1b}') && !run.stdout.contains(&0x1b), "{line}");
     }
 }
 
 #[test]
-fn the_cpu_says_that_it_computes_in_f32() {
+fn a_note_says_that_the_cpu_ignores_dtype() {
     let folder = folder_with_pictures(&["a.png"]);
     vae_with_model(&folder, "encode a.png -o l.safetensors --dtype bf16").code(0).says(&["f32 only"]);
     let run = vae_with_model(&folder, "encode a.png -o l.safetensors --device cpu --dtype f32").code(0);
-    assert!(!run.words.contains("f32"), "{}", run.words);
+    assert!(!run.stderr.contains("f32"), "{}", run.stderr);
 }
 
 #[test]
-fn completions_and_help_name_the_commands() {
+fn completions_and_help_cover_all_commands() {
     let folder = Folder::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let run = vae(&folder, &format!("completions {shell}")).code(0);
@@ -216,7 +216,7 @@ fn completions_and_help_name_the_commands() {
 
 #[cfg(unix)]
 #[test]
-fn outputs_have_the_usual_permissions_and_links_are_followed() {
+fn outputs_have_default_permissions_and_links_are_followed() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let folder = folder_with_pictures(&["a.png"]);
     std::fs::write(folder.path("real.safetensors"), "old").expect("a file");
@@ -236,22 +236,22 @@ fn outputs_have_the_usual_permissions_and_links_are_followed() {
 }
 
 #[test]
-fn nothing_is_left_beside_the_outputs() {
+fn no_temporary_files_remain() {
     let folder = folder_with_pictures(&["a.png"]);
     vae_with_model(&folder, "encode a.png -o l.safetensors").code(0);
     vae_with_model(&folder, "decode l.safetensors").code(0).says(&["l.png"]);
     vae_with_model(&folder, "encode a.png").code(0).says(&["a.safetensors"]);
-    vae_with_stdin(&folder, "decode - -o p.png", b"no latents").code(1);
+    vae_with_stdin(&folder, "decode - -o p.png", b"not latents").code(1);
     let wanted = ["a.png", "l.safetensors", "l.png", "a.safetensors"];
     assert_eq!(folder.files(), wanted.map(String::from).into());
 }
 
 #[test]
-fn a_picture_below_the_least_psnr_ends_with_one_and_is_written() {
+fn a_picture_below_min_psnr_is_written_and_the_exit_code_is_1() {
     let folder = folder_with_pictures(&["a.png", "b.png"]);
     let run =
         vae_with_model(&folder, "roundtrip a.png b.png --out-dir d --mean --min-psnr 90 --json").code(1);
-    let run = run.says(&["a.png: its PSNR", "below --min-psnr 90", "2 of 2 inputs failed", "SSIM"]);
+    let run = run.says(&["a.png: the PSNR", "below --min-psnr 90", "2 of 2 inputs failed", "SSIM"]);
     let records = run.json();
     assert_eq!(records.len(), 2);
     for record in &records {
@@ -262,7 +262,7 @@ fn a_picture_below_the_least_psnr_ends_with_one_and_is_written() {
     assert!(folder.path("d/a-roundtrip.png").exists() && folder.path("d/b-roundtrip.png").exists());
     vae_with_model(&folder, "roundtrip a.png -o o.png --mean --min-psnr 1").code(0);
     let sweep = vae_with_model(&folder, "roundtrip a.png -o s.png --mean --noise 0,0.5 --min-psnr 90 --json");
-    assert!(sweep.words.contains("below --min-psnr 90"), "{}", sweep.words);
+    assert!(sweep.stderr.contains("below --min-psnr 90"), "{}", sweep.stderr);
     assert_eq!(sweep.code(1).json()[0]["sweep"].as_array().map(Vec::len), Some(2));
     vae_with_model(&folder, "roundtrip a.png -o s2.png --mean --noise 0,0.5 --min-psnr 1").code(0);
     vae_with_model(&folder, "roundtrip a.png -o o.png --min-psnr loud").code(2).says(&["decibels"]);

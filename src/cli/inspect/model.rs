@@ -1,4 +1,4 @@
-//! A checkpoint: its modules, how many parameters they have, and the pipeline around it. No tensor is read.
+//! Describes a checkpoint: its modules, their parameters, and the pipeline that it is part of. Reads no tensors.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::ui::Ui;
 
 #[derive(Serialize)]
-struct Record<'a> {
+struct ModelReport<'a> {
     kind: &'static str,
     model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,7 +22,7 @@ struct Record<'a> {
     dtypes: Vec<&'a str>,
     parameters: usize,
     latent_channels: usize,
-    /// Pixels of one latent pixel's side.
+    /// The pixels on each side of the area that one latent pixel stands for.
     downscale: usize,
     scaling_factor: f64,
     shift_factor: Option<f64>,
@@ -43,7 +43,7 @@ pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), F
     }
     let (contents, modules, config) =
         (checkpoint.weights().contents(), checkpoint.modules(), checkpoint.config());
-    let record = Record {
+    let report = ModelReport {
         kind: "model",
         model: &checkpoint.origin().model,
         revision: checkpoint.origin().revision.as_deref(),
@@ -57,22 +57,22 @@ pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), F
         modules: modules.rows(),
         pipeline: checkpoint.pipeline(&Hub { progress: false, ..hub }),
     };
-    let text = words(&record, &modules.to_string()).map_err(Failure::Output)?;
-    ui.print(&record, &text).map_err(Failure::Output)
+    let text = describe(&report, &modules.to_string()).map_err(Failure::Output)?;
+    ui.print(&report, &text).map_err(Failure::Output)
 }
 
-fn words(record: &Record, modules: &str) -> Result<String> {
+fn describe(report: &ModelReport, modules: &str) -> Result<String> {
     let mut text = modules.to_string();
-    writeln!(text, "\n{}: AutoencoderKL", record.model)?;
-    if let Some(revision) = record.revision {
+    writeln!(text, "\n{}: AutoencoderKL", report.model)?;
+    if let Some(revision) = report.revision {
         writeln!(text, "  revision    {revision}")?;
     }
-    writeln!(text, "  parameters  {}, {}", grouped(record.parameters), record.dtypes.join(" and "))?;
-    writeln!(text, "  SHA-256     {}", record.sha256)?;
-    let (step, channels) = (record.downscale, record.latent_channels);
-    writeln!(text, "  latents     [n, {channels}, h/{step}, w/{step}], scaled by {}", record.scaling_factor)?;
-    if let Some(pipeline) = &record.pipeline {
-        writeln!(text, "part of a {}, of which this program loads what is marked", pipeline.class)?;
+    writeln!(text, "  parameters  {}, {}", grouped(report.parameters), report.dtypes.join(" and "))?;
+    writeln!(text, "  SHA-256     {}", report.sha256)?;
+    let (step, channels) = (report.downscale, report.latent_channels);
+    writeln!(text, "  latents     [n, {channels}, h/{step}, w/{step}], scaled by {}", report.scaling_factor)?;
+    if let Some(pipeline) = &report.pipeline {
+        writeln!(text, "part of a {}; components with an arrow are loaded by this program", pipeline.class)?;
         for component in &pipeline.components {
             let mark = if component.loaded { "→" } else { " " };
             writeln!(text, "{mark} {:<24}{} ({})", component.name, component.class, component.library)?;

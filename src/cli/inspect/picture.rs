@@ -1,4 +1,4 @@
-//! A picture file: what it is, and what the VAE would be shown of it.
+//! Describes a picture file, and what the VAE would encode of it.
 
 use std::fmt::Write;
 
@@ -12,25 +12,27 @@ use crate::cli::failure::Failure;
 use crate::cli::jobs::Job;
 use crate::cli::ui::Ui;
 
-/// Channels of the latents of Stable Diffusion's VAE, and the pixels of one latent pixel's side.
-const CHANNELS: usize = 4;
-const STEP: usize = 8;
+/// `latent_channels` of the VAE of Stable Diffusion 1, 2 and XL. No model is opened to describe a picture.
+const LATENT_CHANNELS: usize = 4;
+
+/// The downscale factor of the same VAEs: their four levels of `block_out_channels` halve the sides three times.
+const DOWNSCALE: usize = 8;
 
 #[derive(Serialize)]
-struct Record {
+struct PictureReport {
     input: String,
     kind: &'static str,
     format: String,
-    /// As it is stored.
+    /// As stored.
     width: u32,
     height: u32,
     color: &'static str,
     bits: u16,
-    /// How it is made upright, by its EXIF data.
+    /// How the EXIF data turns it upright.
     orientation: Option<&'static str>,
-    /// Width and height after that.
+    /// Width and height when upright.
     upright: [usize; 2],
-    /// Width and height that are encoded; absent where it is too small.
+    /// Width and height that are encoded; absent if the picture is too small.
     #[serde(skip_serializing_if = "Option::is_none")]
     preprocessed: Option<[usize; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,20 +41,21 @@ struct Record {
 
 pub fn inspect(args: &InspectArgs, job: &Job, bytes: &[u8], ui: &Ui) -> Result<()> {
     let multiple = args.multiple.get();
-    if !multiple.is_multiple_of(STEP) {
-        let message =
-            format!("--multiple {multiple} is no multiple of {STEP}, the step of Stable Diffusion's VAE");
+    if !multiple.is_multiple_of(DOWNSCALE) {
+        let message = format!(
+            "--multiple must be a multiple of {DOWNSCALE}, the downscale factor of Stable Diffusion's VAE; got {multiple}"
+        );
         return Err(Failure::Usage(message).into());
     }
     let facts = match Facts::of(bytes) {
-        Err(e @ PictureError::UnknownFormat) => bail!("it is no safetensors file and no picture: {e}"),
+        Err(e @ PictureError::UnknownFormat) => bail!("neither a safetensors file nor a picture: {e}"),
         facts => facts?,
     };
-    let picture = Picture::from_bytes(bytes, Background::WHITE)?; // all of it, so that a broken one is found out
+    let picture = Picture::from_bytes(bytes, Background::WHITE)?; // decodes all of it, to detect broken files
     let (width, height) = (picture.width(), picture.height());
     let floored = [width - width % multiple, height - height % multiple];
     let preprocessed = Some(floored).filter(|[width, height]| width * height > 0);
-    let record = Record {
+    let report = PictureReport {
         input: job.input.name(),
         kind: "picture",
         format: facts.format,
@@ -63,25 +66,26 @@ pub fn inspect(args: &InspectArgs, job: &Job, bytes: &[u8], ui: &Ui) -> Result<(
         orientation: facts.turn,
         upright: [width, height],
         preprocessed,
-        latents: preprocessed.map(|[width, height]| [1, CHANNELS, height / STEP, width / STEP]),
+        latents: preprocessed
+            .map(|[width, height]| [1, LATENT_CHANNELS, height / DOWNSCALE, width / DOWNSCALE]),
     };
-    let text = words(&record, multiple)?;
-    ui.print(&record, &text)
+    let text = describe(&report, multiple)?;
+    ui.print(&report, &text)
 }
 
-fn words(record: &Record, multiple: usize) -> Result<String> {
-    let Record { input, format, width, height, color, bits, upright, .. } = record;
+fn describe(report: &PictureReport, multiple: usize) -> Result<String> {
+    let PictureReport { input, format, width, height, color, bits, upright, .. } = report;
     let mut text = format!("{input}: a {format} picture\n");
     writeln!(text, "  size          {width}×{height}")?;
-    writeln!(text, "  colours       {color}, {bits} bit{} a sample", if *bits == 1 { "" } else { "s" })?;
-    match record.orientation {
+    writeln!(text, "  colours       {color}, {bits} bit{} per channel", if *bits == 1 { "" } else { "s" })?;
+    match report.orientation {
         Some(turn) => writeln!(text, "  orientation   {turn} (EXIF): {}×{}", upright[0], upright[1])?,
         None => writeln!(text, "  orientation   upright")?,
     }
-    match (record.preprocessed, record.latents) {
+    match (report.preprocessed, report.latents) {
         (Some([width, height]), Some(latents)) => {
             writeln!(text, "  preprocessed  {width}×{height}, multiples of {multiple}")?;
-            writeln!(text, "  latents       {latents:?}, by a VAE as Stable Diffusion's")?;
+            writeln!(text, "  latents       {latents:?}, with Stable Diffusion's VAE")?;
         }
         _ => writeln!(text, "  preprocessed  not possible: both sides must be at least {multiple}")?,
     }

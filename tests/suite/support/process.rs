@@ -1,4 +1,4 @@
-//! The program as a process.
+//! Runs the program as a process.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,45 +6,45 @@ use std::process::{Command, Output, Stdio};
 
 use super::model_folder::Folder;
 
-/// What a run left: exit code, stdout, stderr.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Run {
     pub code: i32,
     pub stdout: Vec<u8>,
-    pub words: String,
+    pub stderr: String,
 }
 
 impl Run {
     fn new(output: Output) -> Self {
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!words.contains("panicked"), "{words}");
-        Self { code: output.status.code().unwrap_or(-1), stdout: output.stdout, words }
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        Self { code: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr }
     }
 
-    /// Fails the test unless the run ended with `code`.
+    /// Fails the test unless the exit code is `code`.
     #[track_caller]
     pub fn code(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{}", self.words);
+        assert_eq!(self.code, code, "{}", self.stderr);
         self
     }
 
-    /// Fails the test unless stderr has each of `texts`.
+    /// Fails the test unless stderr contains each of `texts`.
     #[track_caller]
     pub fn says(self, texts: &[&str]) -> Self {
         for text in texts {
-            assert!(self.words.contains(text), "no {text:?} in {:?}", self.words);
+            assert!(self.stderr.contains(text), "no {text:?} in {:?}", self.stderr);
         }
         self
     }
 
-    /// stdout, one JSON object a line.
+    /// Parses stdout as one JSON object per line.
     pub fn json(&self) -> Vec<serde_json::Value> {
         let text = std::str::from_utf8(&self.stdout).expect("UTF-8");
         text.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
     }
 }
 
-/// `vae` in `folder`, cut off from the user's own settings, from every hub and from CUDA devices.
+/// Prepares `vae` in `folder`, without the user's settings, any hub or CUDA devices.
 pub fn command(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vae"));
     command.current_dir(folder.path("")).stdin(Stdio::null());
@@ -58,7 +58,7 @@ pub fn command(folder: &Folder) -> Command {
     command
 }
 
-/// Runs `vae` in `folder`; `line` is split at spaces.
+/// Runs `vae` in `folder` with the arguments of `line`, which is split at spaces.
 pub fn vae(folder: &Folder, line: &str) -> Run {
     Run::new(command(folder).args(line.split_whitespace()).output().expect("the program starts"))
 }
@@ -80,11 +80,12 @@ pub fn vae_with_stdin(folder: &Folder, line: &str, input: &[u8]) -> Run {
     Run::new(output)
 }
 
+/// Runs `command`.
 pub fn run(mut command: Command) -> Run {
     Run::new(command.output().expect("the program starts"))
 }
 
-/// A picture of `width` × `height` with a gradient, as PNG.
+/// Writes a PNG file with a gradient.
 pub fn write_png(path: &Path, width: u32, height: u32) {
     let level = |v: u32, of: u32| (v * 255 / of.max(1)) as u8;
     image::RgbImage::from_fn(width, height, |x, y| {
