@@ -1,0 +1,61 @@
+//! `vae doctor`: describes this machine and this build, and runs a self-test.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `devices` | the CPU and the CUDA devices |
+//! | `probe` | the build, the CPU, the memory, and the settings of the hub |
+//! | `self_test` | the comparison with candle-transformers |
+//! | `text` | the human-readable report |
+
+mod devices;
+mod probe;
+mod self_test;
+mod text;
+
+use serde::Serialize;
+
+use vae::kernels::Level;
+
+use super::failure::Failure;
+use super::ui::Ui;
+use devices::Devices;
+use probe::{Build, Cpu, HubSettings, Memory};
+use self_test::{BOUND, SelfTest};
+
+#[derive(Serialize)]
+struct DoctorReport {
+    version: &'static str,
+    build: Build,
+    cpu: Cpu,
+    memory: Memory,
+    devices: Vec<String>,
+    /// Why there is no CUDA device, or why one does not work. Empty if the build has no CUDA support.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cuda_problems: Vec<String>,
+    hub: HubSettings,
+    self_tests: Vec<SelfTest>,
+}
+
+pub fn run(ui: &Ui) -> Result<(), Failure> {
+    let level = Level::from_env().map_err(|e| Failure::Usage(e.to_string()))?;
+    let Devices { usable, problems } = Devices::find(level);
+    let report = DoctorReport {
+        version: env!("CARGO_PKG_VERSION"),
+        build: Build::current(),
+        cpu: Cpu::new(level),
+        memory: Memory::current(),
+        devices: usable.iter().map(|device| device.description.clone()).collect(),
+        cuda_problems: problems,
+        hub: HubSettings::from_env(),
+        self_tests: usable.iter().map(SelfTest::run).collect(),
+    };
+    ui.print(&report, &report.to_string()).map_err(Failure::Output)?;
+    let Some(SelfTest { device, error, .. }) = report.self_tests.into_iter().find(|test| !test.passed) else {
+        return Ok(());
+    };
+    let why = error
+        .unwrap_or_else(|| format!("its results differ from candle-transformers' by more than {BOUND:.0e}"));
+    Err(Failure::SelfTest(format!(
+        "the self-test failed on {device}: {why}; please report this, with the lines above"
+    )))
+}

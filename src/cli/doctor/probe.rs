@@ -1,0 +1,102 @@
+//! The build, the CPU, the memory, and the settings of the hub.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use vae::checkpoint::{Checkpoint, Hub, Precision, Source};
+use vae::kernels::Level;
+
+use crate::cli::memory;
+
+#[derive(Serialize)]
+pub struct Build {
+    pub target: String,
+    pub profile: &'static str,
+    /// Cargo features.
+    pub features: Vec<&'static str>,
+}
+
+impl Build {
+    pub fn current() -> Self {
+        Self {
+            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            profile: if cfg!(debug_assertions) { "dev" } else { "release" },
+            features: if cfg!(feature = "cuda") { vec!["cuda"] } else { Vec::new() },
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct Cpu {
+    /// The instruction set in use.
+    pub level: &'static str,
+    /// The instruction sets of this machine, the best first.
+    pub available: Vec<&'static str>,
+    pub threads: usize,
+}
+
+impl Cpu {
+    pub fn new(level: Level) -> Self {
+        Self {
+            level: level.name(),
+            available: Level::all().into_iter().map(Level::name).collect(),
+            threads: rayon::current_num_threads(),
+        }
+    }
+}
+
+/// In bytes, if the system reports it.
+#[derive(Serialize)]
+pub struct Memory {
+    pub total: Option<u64>,
+    pub free: Option<u64>,
+}
+
+impl Memory {
+    pub fn current() -> Self {
+        Self { total: memory::total(), free: memory::available() }
+    }
+}
+
+#[derive(Serialize)]
+pub struct HubSettings {
+    pub cache: PathBuf,
+    pub endpoint: String,
+    pub offline: bool,
+    /// The default model, if it is in the cache.
+    pub default_model: Option<String>,
+}
+
+impl HubSettings {
+    pub fn from_env() -> Self {
+        let hub = Hub::from_env();
+        let offline = Hub { offline: true, ..hub.clone() };
+        let default = Checkpoint::open(&Source::Sd2, None, Precision::Full, &offline).ok();
+        Self {
+            endpoint: without_credentials(&hub.endpoint),
+            cache: hub.cache,
+            offline: hub.offline,
+            default_model: default.map(|checkpoint| checkpoint.origin().model.clone()),
+        }
+    }
+}
+
+/// Removes user and password from a URL: `https://user:secret@host` → `https://host`.
+fn without_credentials(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => url.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_removed_from_urls() {
+        assert_eq!(without_credentials("https://me:secret@hub.example/x"), "https://hub.example/x");
+        assert_eq!(without_credentials("http://hub:8080"), "http://hub:8080");
+    }
+}

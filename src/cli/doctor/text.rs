@@ -1,0 +1,64 @@
+//! The human-readable report.
+
+use std::fmt;
+
+use super::DoctorReport;
+use super::self_test::{BOUND, SIZE, SelfTest};
+
+impl fmt::Display for DoctorReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, build, cpu, memory, devices, cuda_problems, hub, self_tests } = self;
+        let features = if build.features.is_empty() { "none".into() } else { build.features.join(", ") };
+        writeln!(
+            f,
+            "vae          {version}, {}, {} build, features: {features}",
+            build.target, build.profile
+        )?;
+        let available = cpu.available.join(", ");
+        writeln!(f, "CPU          {} (available: {available}), {} threads", cpu.level, cpu.threads)?;
+        writeln!(f, "memory       {}, {} free", gigabytes(memory.total), gigabytes(memory.free))?;
+        writeln!(f, "devices      {}", devices.join(", "))?;
+        for problem in cuda_problems {
+            writeln!(f, "no CUDA      {problem}")?;
+        }
+        writeln!(f, "cache        {}", hub.cache.display())?;
+        let offline = if hub.offline { "offline (HF_HUB_OFFLINE)" } else { "online" };
+        writeln!(f, "hub          {}, {offline}", hub.endpoint)?;
+        match &hub.default_model {
+            Some(id) => writeln!(f, "sd2          {id}, in the cache")?,
+            None => writeln!(f, "sd2          not in the cache")?,
+        }
+        self_tests.iter().try_for_each(|test| write!(f, "{test}"))
+    }
+}
+
+impl fmt::Display for SelfTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verdict, device) = (if self.passed { "passed" } else { "FAILED" }, &self.device);
+        writeln!(f, "self-test    {verdict} on {device}: the built-in model, {}×{} pixels", SIZE.0, SIZE.1)?;
+        if let Some(error) = &self.error {
+            writeln!(f, "             {error}")?;
+        }
+        let Some(outcome) = &self.outcome else { return Ok(()) };
+        let (latents, picture) = (outcome.encode_difference, outcome.decode_difference);
+        writeln!(
+            f,
+            "             relative difference from candle-transformers: {latents:.1e} (latents), {picture:.1e} (picture); \
+             limit {BOUND:.0e}"
+        )?;
+        let (ms, stock_ms) = (outcome.ms, outcome.stock_ms);
+        writeln!(f, "             time: {ms:.0} ms; candle-transformers: {stock_ms:.0} ms")?;
+        if let Some([fused, plain, fallback]) = outcome.convolutions {
+            writeln!(
+                f,
+                "             convolutions: {fused} shapes with the bias fused, {plain} without, {fallback} on the fallback \
+                 algorithm (IMPLICIT_GEMM)"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn gigabytes(bytes: Option<u64>) -> String {
+    bytes.map_or("?".into(), |bytes| format!("{:.1} GB", bytes as f64 / 1e9))
+}
