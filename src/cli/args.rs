@@ -1,4 +1,4 @@
-//! The command line: what can be said. What it means is in the files of the commands.
+//! The options and their help texts.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use vae::picture::Background;
 
 use super::levels::Levels;
 
-/// Pictures into Stable Diffusion latents, and back
+/// Convert pictures into Stable Diffusion latents and back
 #[derive(Debug, Parser)]
 #[command(
     name = "vae",
@@ -27,7 +27,8 @@ use super::levels::Levels;
   vae decode latents.safetensors -o out.png
   vae roundtrip img.png --noise 0.5
 
-Exit codes: 0 done, 1 an input failed, 2 usage, 3 the model could not be had."
+Results go to stdout, messages to stderr.
+Exit codes: 0 success, 1 an input failed, 2 invalid usage, 3 the model could not be loaded."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -42,18 +43,16 @@ pub enum Command {
     Decode(DecodeArgs),
     Roundtrip(RoundtripArgs),
     Inspect(InspectArgs),
-    /// Say what this machine and this build are like, and check that they compute rightly
-    #[command(
-        after_help = "Example:\n  vae doctor          (to paste into a bug report)\n  vae doctor --json"
-    )]
+    /// Describe this machine and build, and run a self-test
+    #[command(after_help = "Examples:\n  vae doctor          (for a bug report)\n  vae doctor --json")]
     Doctor,
     Grid(GridArgs),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     #[command(
         after_help = "Example:\n  vae completions bash > ~/.local/share/bash-completion/completions/vae"
     )]
     Completions {
-        /// The shell
+        /// Shell to print the script for
         shell: Shell,
     },
 }
@@ -61,18 +60,18 @@ pub enum Command {
 /// What is printed.
 #[derive(Debug, Args)]
 pub struct Verbosity {
-    /// Say nothing but errors
+    /// Print no messages except errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say how long each stage took
+    /// Print the time of each stage
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Print one JSON object per file on stdout
+    /// Print one JSON object per result to stdout
     #[arg(long, global = true)]
     pub json: bool,
 }
 
-/// Pictures into latents
+/// Encode pictures into latents
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vae encode img.png -o latents.safetensors
@@ -83,46 +82,46 @@ pub struct Verbosity {
 
 In Python: safetensors.torch.load_file(\"latents.safetensors\")[\"latents\"]")]
 pub struct EncodeArgs {
-    /// Pictures: PNG, JPEG, WebP, TIFF, BMP, GIF or QOI; `-` is stdin
+    /// Pictures (PNG, JPEG, WebP, TIFF, BMP, GIF or QOI); `-` is stdin
     #[arg(required = true, value_hint = ValueHint::FilePath)]
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
     pub encoding: Encoding,
-    /// Precision of the stored latents
+    /// Number format of the latents in the file
     #[arg(long, value_name = "DTYPE", default_value = "f32")]
     pub save_dtype: SaveDtype,
-    /// Say shape, mean, std, min, max and time of what every stage makes, as it happens
+    /// Print shape, mean, std, min, max and time of the result of each stage
     #[arg(long)]
     pub trace: bool,
     #[command(flatten)]
     pub model: ModelArgs,
 }
 
-/// Latents into pictures
+/// Decode latents into pictures
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vae decode latents.safetensors -o out.png
   vae decode batch.safetensors -o out.png          (out-0.png, out-1.png, ...)
   vae decode --out-dir pictures latents/*.safetensors
   vae decode latents.safetensors -o out.jpg --quality 90 --original-size
-  vae decode latents.safetensors --show            (in the terminal; nothing is written)")]
+  vae decode latents.safetensors --show            (display it; write no file)")]
 pub struct DecodeArgs {
-    /// Latents: safetensors files with one tensor [n,4,h,w]; `-` is stdin
+    /// Latents (safetensors files with one tensor [n,4,h,w]); `-` is stdin
     #[arg(required = true, value_hint = ValueHint::FilePath)]
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Resize each picture to the size of the file that was encoded
+    /// Resize each picture to the size of the picture that was encoded
     #[arg(long)]
     pub original_size: bool,
-    /// Latents of another program have not been multiplied by the scaling factor
+    /// Take latents without metadata as unscaled, that is, not multiplied by the scaling factor
     #[arg(long)]
     pub unscaled: bool,
     #[command(flatten)]
     pub quality: Quality,
-    /// Say shape, mean, std, min, max and time of what every stage makes, as it happens
+    /// Print shape, mean, std, min, max and time of the result of each stage
     #[arg(long)]
     pub trace: bool,
     #[command(flatten)]
@@ -131,42 +130,43 @@ pub struct DecodeArgs {
     pub model: ModelArgs,
 }
 
-/// A picture into latents and back, and how well it survives
+/// Encode and decode pictures, and measure the difference
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  vae roundtrip                          (the sample picture through the tiny model, both built in)
+  vae roundtrip                          (the built-in sample picture and model)
   vae roundtrip img.png -o decoded.png
   vae roundtrip img.png --noise 0.5
   vae roundtrip img.png --figure fig.png (original, decoded, latents, difference)
   vae roundtrip img.png --noise 0.1..1.0/6 -o sweep.png
   vae roundtrip --mean --json img.png
-  vae roundtrip --min-psnr 24 img.png    (ends with 1 below 24 dB: a check for CI)
+  vae roundtrip --min-psnr 24 img.png    (exit code 1 below 24 dB, for CI)
 
-PSNR and SSIM are those of the decoded picture against the preprocessed original, over 8-bit samples.")]
+PSNR and SSIM compare the decoded picture with the preprocessed original, both with 8 bits per channel.")]
 pub struct RoundtripArgs {
-    /// Pictures; `-` is stdin; without one, the picture that comes with the program (and the model `tiny`)
+    /// Pictures; `-` is stdin [default: the built-in sample picture, with the model `tiny`]
     #[arg(value_hint = ValueHint::FilePath)]
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
     pub encoding: Encoding,
-    /// Add uniform noise to the latents: latents + (rand - 0.5) * mean(|latents|) * LEVEL. Several levels, as
-    /// 0.1,0.5,1 or 0.1..1.0/6 (six, evenly), give one figure of them all, each as it would be alone
+    /// Add uniform noise to the latents: latents + (rand - 0.5) * mean(|latents|) * LEVEL. A list (0.1,0.5,1) or a
+    /// range (0.1..1.0/6 is six evenly spaced levels) draws one figure of all levels
     #[arg(long, value_name = "LEVEL", allow_hyphen_values = true)]
     pub noise: Option<Levels>,
-    /// Draw original, decoded, latent channels and difference into FILE; the decoded picture is written only with -o
+    /// Draw original, decoded picture, difference and latent channels into FILE. The decoded picture itself is then
+    /// written only with -o
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "out_dir")]
     pub figure: Option<PathBuf>,
-    /// Colours of a figure
+    /// Colours of figures
     #[arg(long, value_name = "THEME", default_value = "light")]
     pub theme: ThemeChoice,
-    /// Fail (exit code 1) where the PSNR is below DB; the picture is written all the same
+    /// Fail (exit code 1) if the PSNR is below DB; outputs are still written
     #[arg(long, value_name = "DB", value_parser = decibels)]
     pub min_psnr: Option<f64>,
     #[command(flatten)]
     pub quality: Quality,
-    /// Say shape, mean, std, min, max and time of what every stage makes, as it happens
+    /// Print shape, mean, std, min, max and time of the result of each stage
     #[arg(long)]
     pub trace: bool,
     #[command(flatten)]
@@ -175,54 +175,54 @@ pub struct RoundtripArgs {
     pub model: ModelArgs,
 }
 
-/// What is this? A picture, latents, another safetensors file, or a model
+/// Describe a picture, latents, another safetensors file, or a model
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vae inspect latents.safetensors
-  vae inspect latents.safetensors -o plates.png    (the channels as grey plates, side by side)
+  vae inspect latents.safetensors -o plates.png    (one grey picture per channel)
   vae inspect img.jpg
-  vae inspect --model sd2                          (the module tree, as Python's print(pipe.vae))
+  vae inspect --model sd2                          (the module tree, like Python's print(pipe.vae))
   vae inspect --json latents.safetensors")]
 pub struct InspectArgs {
-    /// A picture or a safetensors file; `-` is stdin
+    /// Picture or safetensors file; `-` is stdin
     #[arg(required_unless_present = "model", conflicts_with = "model", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
-    /// Write the channels of latents as grey plates into PICTURE, replacing it if it is there
+    /// Write the channels of latents as grey plates to PICTURE; an existing file is replaced
     #[arg(short, long, value_name = "PICTURE", value_hint = ValueHint::FilePath, conflicts_with = "model")]
     pub output: Option<PathBuf>,
-    /// What both sides of a picture are floored to
+    /// Round both sides of a picture down to a multiple of N, as `encode --multiple` does
     #[arg(long, value_name = "N", default_value = "32")]
     pub multiple: NonZeroUsize,
-    /// Look at a model instead of a file: whatever `encode --model` takes
+    /// Describe a model instead of a file; takes the same values as `encode --model`
     #[arg(long, value_name = "MODEL")]
     pub model: Option<Source>,
-    /// Branch, tag or commit on the hub [default: main]
+    /// Branch, tag or commit of a model on the hub [default: main]
     #[arg(long, value_name = "REV", conflicts_with = "file")]
     pub revision: Option<String>,
 }
 
-/// Pictures beside and above each other
+/// Arrange pictures in rows and columns
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  vae grid a.png b.png c.png -o grid.png         (two columns: the square root of 3, rounded up)
+  vae grid a.png b.png c.png -o grid.png         (two columns: √3, rounded up)
   vae grid --rows 1 original.png decoded.png -o both.png
-  vae grid --show out-*.png                      (in the terminal; nothing is written)
+  vae grid --show out-*.png                      (display it; write no file)
 
-Each cell is as wide as the widest picture and as high as the highest; pictures are neither enlarged nor shrunk.")]
+Each cell is as wide as the widest picture and as high as the highest. Pictures are not resized.")]
 pub struct GridArgs {
-    /// Pictures, row by row; `-` is stdin
+    /// Pictures in row order; `-` is stdin
     #[arg(required = true, value_hint = ValueHint::FilePath)]
     pub inputs: Vec<PathBuf>,
-    /// Write to FILE, replacing it if it is there; `-` is stdout [default: grid.png, or a name that is free]
+    /// Write to FILE; an existing file is replaced; `-` is stdout [default: grid.png, or a new name if it exists]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// Rows
+    /// Number of rows [default: as many as needed]
     #[arg(long, value_name = "N")]
     pub rows: Option<NonZeroUsize>,
-    /// Columns
+    /// Number of columns [default: what --rows requires, or the square root of the number of pictures, rounded up]
     #[arg(long, value_name = "N")]
     pub cols: Option<NonZeroUsize>,
-    /// COLOR of empty cells, around smaller pictures and behind transparent ones: white, black, gray, or #rrggbb
+    /// Colour of empty cells and behind small or transparent pictures: white, black, gray or #rrggbb
     #[arg(long, value_name = "COLOR", default_value = "black")]
     pub background: Background,
     #[command(flatten)]
@@ -231,10 +231,10 @@ pub struct GridArgs {
     pub show: ShowArgs,
 }
 
-/// Whether results are displayed.
+/// The option to display results.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Display the result in the terminal; without a named output, no file is written
+    /// Display the result in the terminal; a file is written only if an output is named
     #[arg(long)]
     pub show: bool,
 }
@@ -242,38 +242,38 @@ pub struct ShowArgs {
 /// Where results go.
 #[derive(Debug, Args)]
 pub struct OutputArgs {
-    /// Write to FILE, replacing it if it is there; `-` is stdout
+    /// Write to FILE; an existing file is replaced; `-` is stdout [default: a new name in the current folder]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// Write one file per input into DIR; what is there already is kept and skipped
+    /// Write one file per input to DIR; inputs whose output exists are skipped
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "output")]
     pub out_dir: Option<PathBuf>,
-    /// Replace what is there already in --out-dir
+    /// Replace existing files in --out-dir
     #[arg(long, requires = "out_dir", conflicts_with = "output")]
     pub overwrite: bool,
 }
 
-/// How pictures become latents.
+/// How pictures are encoded.
 #[derive(Debug, Args)]
 pub struct Encoding {
-    /// Seed of the sample, and of the noise; each picture starts from it anew
+    /// Seed of the random numbers; every picture starts with the same seed
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
-    /// Take the mean of the posterior instead of a sample
+    /// Use the mean of the posterior instead of a sample
     #[arg(long)]
     pub mean: bool,
-    /// Floor both sides of the picture to a multiple of N; the model's own step (8) at least
+    /// Round both sides of the picture down to a multiple of N, itself a multiple of the downscale factor (8)
     #[arg(long, value_name = "N", default_value = "32")]
     pub multiple: NonZeroUsize,
-    /// Lay transparent pictures on COLOR: white, black, gray, or #rrggbb
+    /// Colour behind transparent pictures: white, black, gray or #rrggbb
     #[arg(long, value_name = "COLOR", default_value = "white")]
     pub background: Background,
 }
 
-/// How pictures are written.
+/// How pictures are compressed.
 #[derive(Debug, Args)]
 pub struct Quality {
-    /// Quality of JPEG files, 1 to 100
+    /// JPEG quality, 1 to 100
     #[arg(long, value_name = "N", default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub quality: u8,
 }
@@ -282,20 +282,20 @@ pub struct Quality {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// `sd2`, `tiny` (built in and small; its latents are not Stable Diffusion's), a hub id (owner/name), a folder in the
-    /// diffusers layout, or a .safetensors file beside its config.json [default: sd2]
+    /// `sd2`, `tiny` (small and built in; its latents are not Stable Diffusion's), a hub id (owner/name), a folder in
+    /// diffusers layout, or a .safetensors file next to its config.json [default: sd2]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<Source>,
-    /// Branch, tag or commit on the hub [default: main]
+    /// Branch, tag or commit of a model on the hub [default: main]
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
-    /// auto, cpu, cuda or cuda:N; CUDA takes a build with `--features cuda`
+    /// Device to compute on: auto (CUDA if available), cpu, cuda or cuda:N; CUDA needs a build with `--features cuda`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Precision to compute in on a CUDA device (auto is f16); the CPU has f32 and no other
+    /// Precision on a CUDA device (auto: f16); the CPU always computes in f32
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub dtype: ComputeDtype,
-    /// Threads to compute with [default: one per core]
+    /// Number of CPU threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
 }
@@ -352,11 +352,11 @@ impl ThemeChoice {
 fn decibels(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(db) if db.is_finite() => Ok(db),
-        _ => Err("a PSNR is a number of decibels, such as 24".into()),
+        _ => Err("expected a number of decibels, such as 24".into()),
     }
 }
 
-/// Parses the command line; leaves with code 2 and advice where it is wrong.
+/// Parses the command line. If it is invalid, prints advice and exits with code 2.
 pub fn parse() -> Cli {
     Cli::parse()
 }
@@ -366,7 +366,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn the_options_are_consistent() {
         super::Cli::command().debug_assert();
     }
 }

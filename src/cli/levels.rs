@@ -1,11 +1,11 @@
-//! What `--noise` takes: one level, a list of them, or a range as numpy's `linspace` divides it.
+//! The noise levels of `--noise`: one level, a list, or a range that is divided as by numpy's `linspace`.
 
 use std::str::FromStr;
 
-/// More levels than anybody looks at are refused.
-const MOST: usize = 100;
+/// The largest number of levels.
+const MAX: usize = 100;
 
-/// Levels of noise in the order in which they are shown.
+/// Noise levels, in the order in which they are shown.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Levels {
     /// `0.5`: one picture.
@@ -20,15 +20,15 @@ impl FromStr for Levels {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((start, rest)) = text.split_once("..") {
             let (stop, count) =
-                rest.split_once('/').ok_or("a range needs the number of its levels: 0.1..1.0/6")?;
+                rest.split_once('/').ok_or("a range needs a number of levels, such as 0.1..1.0/6")?;
             return match count.parse() {
-                Ok(count @ 1..=MOST) => Ok(Self::Sweep(linspace(level(start)?, level(stop)?, count))),
-                _ => Err(format!("a range has 1 to {MOST} levels, as 0.1..1.0/6 has 6")),
+                Ok(count @ 1..=MAX) => Ok(Self::Sweep(linspace(level(start)?, level(stop)?, count))),
+                _ => Err(format!("a range has 1 to {MAX} levels; 0.1..1.0/6 has 6")),
             };
         }
         match text.split(',').map(level).collect::<Result<Vec<_>, _>>()?.as_slice() {
             [level] => Ok(Self::One(*level)),
-            levels if levels.len() > MOST => Err(format!("a sweep has at most {MOST} levels")),
+            levels if levels.len() > MAX => Err(format!("a sweep has at most {MAX} levels")),
             levels => Ok(Self::Sweep(levels.to_vec())),
         }
     }
@@ -37,11 +37,14 @@ impl FromStr for Levels {
 fn level(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(level) if level.is_finite() && level >= 0.0 => Ok(level),
-        _ => Err("a noise level is a number from 0 on; 0.5 is half the latents' mean magnitude".into()),
+        _ => {
+            Err("a noise level is a number of at least 0; 0.5 is half the mean magnitude of the latents"
+                .into())
+        }
     }
 }
 
-/// `numpy.linspace(start, stop, count)`, rounded as numpy rounds.
+/// Computes `numpy.linspace(start, stop, count)` with numpy's rounding.
 fn linspace(start: f64, stop: f64, count: usize) -> Vec<f64> {
     let step = (stop - start) / (count.max(2) - 1) as f64;
     let mut levels: Vec<f64> = (0..count).map(|i| i as f64 * step + start).collect();
@@ -55,9 +58,9 @@ fn linspace(start: f64, stop: f64, count: usize) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// The numbers are those that numpy 2.4 prints.
+    /// The expected values are from numpy 2.4.
     #[test]
-    fn ranges_are_numpys() {
+    fn ranges_match_numpy() {
         for (text, wanted) in [
             ("0.1..1.0/6", &[0.1, 0.28, 0.45999999999999996, 0.64, 0.82, 1.0][..]),
             ("0.1..1.0/7", &[0.1, 0.25, 0.4, 0.5499999999999999, 0.7, 0.85, 1.0][..]),
@@ -75,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_taken_as_they_are() {
+    fn lists_are_parsed_and_wrong_levels_are_refused() {
         assert_eq!("0.5".parse(), Ok(Levels::One(0.5)));
         assert_eq!("0.1,0.5,1".parse(), Ok(Levels::Sweep(vec![0.1, 0.5, 1.0])));
         for wrong in ["", ",", "0.1,", "much", "-1", "0.1..1.0", "0.1..1/0", "0.1..1/101", "..1/3", "1../3"] {

@@ -1,10 +1,10 @@
-//! Whether a picture fits into memory: better said before it is tried than by the system, which ends the whole run.
+//! Checks whether a picture fits into memory, because the system would end the whole run if it did not.
 
 use anyhow::{Result, bail};
 
 use vae::model::Config;
 
-/// What is to be done.
+/// What will be computed.
 #[derive(Clone, Copy)]
 pub enum Work {
     /// Picture → latents.
@@ -13,10 +13,10 @@ pub enum Work {
     Decode,
 }
 
-/// Refuses a picture of `pixels` whose activations need more than the memory that is free.
+/// Fails if the activations of a picture with `pixels` need more memory than is free.
 ///
-/// Two maps are alive at a time. At the picture's full size the encoder's have the first of `block_out_channels`; the
-/// decoder's largest comes in with the second and goes out with the first.
+/// Two feature maps of the picture's full size are alive at a time. The encoder's have the first of `block_out_channels`
+/// as their channels; the decoder's last block has the second at its input and the first at its output.
 pub fn check(work: Work, config: &Config, pixels: u64) -> Result<()> {
     let channels = &config.block_out_channels;
     let (first, second) = (channels[0] as u64, channels[1.min(channels.len() - 1)] as u64);
@@ -27,7 +27,7 @@ pub fn check(work: Work, config: &Config, pixels: u64) -> Result<()> {
     let needed = floats * pixels * size_of::<f32>() as u64;
     match available() {
         Some(free) if needed > free => bail!(
-            "it needs about {:.1} GB of memory, and {:.1} GB are free: make it smaller, or cut it into parts",
+            "this needs about {:.1} GB of memory, but only {:.1} GB are free: use a smaller picture, or parts of it",
             needed as f64 / 1e9,
             free as f64 / 1e9
         ),
@@ -35,12 +35,12 @@ pub fn check(work: Work, config: &Config, pixels: u64) -> Result<()> {
     }
 }
 
-/// Bytes that can be taken without driving out others; known on Linux.
+/// Returns the bytes that are available without swapping; known on Linux only.
 pub fn available() -> Option<u64> {
     meminfo("MemAvailable:")
 }
 
-/// Bytes that the machine has; known on Linux.
+/// Returns the bytes of the machine's memory; known on Linux only.
 pub fn total() -> Option<u64> {
     meminfo("MemTotal:")
 }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_machine_has_is_refused() {
+    fn a_picture_larger_than_memory_is_refused() {
         let json = r#"{"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512]}"#;
         let config = Config::from_json(json).expect("a valid config");
         assert!(check(Work::Encode, &config, 64 * 64).is_ok());

@@ -1,5 +1,5 @@
-//! The model and the device of a run. The device is chosen at once; the model is opened when first needed, so that
-//! a picture that cannot be read costs no download.
+//! The device and the model of a run. The device is chosen at the start. The model is opened when it is first needed, so
+//! that an unreadable picture causes no download.
 
 use std::cell::OnceCell;
 use std::iter::successors;
@@ -24,11 +24,11 @@ pub struct Session<'a> {
     args: &'a ModelArgs,
     ui: &'a Ui,
     checkpoint: OnceCell<Checkpoint>,
-    /// Where the user wants to compute, and then the same CUDA device in safer precisions.
+    /// The chosen device, and then the same CUDA device in safer precisions.
     places: [OnceCell<Place>; 3],
 }
 
-/// A workspace, and what was made of the model to work in it.
+/// A workspace, and the halves of the model that use it.
 struct Place {
     space: SharedWorkspace,
     encoder: OnceCell<PictureEncoder>,
@@ -36,7 +36,7 @@ struct Place {
 }
 
 impl<'a> Session<'a> {
-    /// Chooses the device. `default` is the model where the user named none.
+    /// Chooses the device. `default` is the model without `--model`.
     pub fn new(args: &'a ModelArgs, default: Source, ui: &'a Ui) -> Result<Self, Failure> {
         let compute = Compute::choose(args.device, args.dtype.element()).map_err(Failure::Usage)?;
         for note in &compute.notes {
@@ -53,7 +53,7 @@ impl<'a> Session<'a> {
         Ok(Self { source, args, ui, checkpoint: OnceCell::new(), places })
     }
 
-    /// The checkpoint, opened (and downloaded) the first time.
+    /// Returns the checkpoint. The first call opens it, and downloads it if necessary.
     pub fn checkpoint(&self) -> Result<&Checkpoint, Failure> {
         get_or_try_init(&self.checkpoint, || {
             let hub = Hub { progress: self.ui.shows_progress(), ..Hub::from_env() };
@@ -73,12 +73,12 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The checkpoint's config.
+    /// Returns the config of the checkpoint.
     pub fn config(&self) -> Result<&Config, Failure> {
         Ok(self.checkpoint()?.config())
     }
 
-    /// Runs `work` on the encoding half, in precisions that are safer and safer until its results are numbers.
+    /// Runs `work` on the encoding half. If values are not finite, retries in the next safer precision: f16 → bf16 → f32.
     pub fn encode<T>(
         &self,
         stages: &mut Stages,
@@ -87,7 +87,7 @@ impl<'a> Session<'a> {
         self.carefully(stages, |stages| &mut stages.encode, Place::encoder, work)
     }
 
-    /// Runs `work` on the decoding half, likewise.
+    /// Runs `work` on the decoding half, with the same retries.
     pub fn decode<T>(&self, stages: &mut Stages, work: impl FnMut(&LatentDecoder) -> Result<T>) -> Result<T> {
         self.carefully(stages, |stages| &mut stages.decode, Place::decoder, work)
     }
@@ -109,20 +109,20 @@ impl<'a> Session<'a> {
             let result = timed(&mut half.ms, || work(model));
             let Some((element, safer)) = result.as_ref().err().and_then(overflow) else { return result };
             self.ui.note(&format!(
-                "warning: {element} gave NaN or infinite values; once more in {safer}, which takes longer"
+                "warning: {element} gave NaN or infinite values; computing again in {safer}, which takes longer"
             ));
             place.space.release(); // the next attempt needs the memory
             attempt += 1;
         }
     }
 
-    /// The place of the first attempt at a picture, or of one that follows in a safer precision.
+    /// Returns the place of an attempt. Each attempt after the first has a safer precision.
     fn place(&self, attempt: usize) -> Result<&Place> {
         if let Some(place) = self.places[attempt].get() {
             return Ok(place);
         }
         let first = self.places[0].get().and_then(|place| place.space.engine());
-        let engine = first.context("the CPU is tried once")?;
+        let engine = first.context("the CPU has only one attempt")?;
         let element = successors(Some(engine.element()), |element| element.safer())
             .nth(attempt)
             .context("no precision is safer than f32")?;
@@ -130,13 +130,13 @@ impl<'a> Session<'a> {
         Ok(self.places[attempt].get_or_init(|| place))
     }
 
-    /// The precision that a CUDA device computes in, if one does.
+    /// Returns the precision of the CUDA device, or `None` on the CPU.
     fn element(&self) -> Result<Option<Element>, Failure> {
         let place = self.place(0).map_err(Failure::Model)?;
         Ok(place.space.engine().map(|engine| engine.element()))
     }
 
-    /// Refuses a picture of so many pixels that it does not fit into the CPU's memory. A CUDA device says so itself.
+    /// Fails if a picture with `pixels` does not fit into the CPU's memory. A CUDA device reports this by itself.
     pub fn check_memory(&self, work: Work, pixels: u64) -> Result<()> {
         match self.element()? {
             Some(_) => Ok(()),
@@ -144,7 +144,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What latents of this model say of their origin.
+    /// Returns the provenance of latents of this model.
     pub fn provenance(&self) -> Result<Provenance, Failure> {
         let checkpoint = self.checkpoint()?;
         let config = checkpoint.config();
@@ -168,14 +168,14 @@ impl Place {
         Self { space, encoder: OnceCell::new(), decoder: OnceCell::new() }
     }
 
-    /// The encoding half, made the first time.
+    /// Returns the encoding half. The first call loads it.
     fn encoder(&self, checkpoint: &Checkpoint) -> Result<&PictureEncoder, Failure> {
         get_or_try_init(&self.encoder, || {
             PictureEncoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
         })
     }
 
-    /// The decoding half, made the first time.
+    /// Returns the decoding half. The first call loads it.
     fn decoder(&self, checkpoint: &Checkpoint) -> Result<&LatentDecoder, Failure> {
         get_or_try_init(&self.decoder, || {
             LatentDecoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
@@ -183,7 +183,7 @@ impl Place {
     }
 }
 
-/// The precision that gave no numbers, and the one to try then; for other errors, and where none is left, nothing.
+/// Returns the precision that overflowed, and the next safer one. Returns `None` for other errors and after f32.
 fn overflow(error: &anyhow::Error) -> Option<(Element, Element)> {
     match CudaError::of(error.downcast_ref()?)? {
         CudaError::NotFinite { element } => Some((*element, element.safer()?)),
@@ -197,7 +197,7 @@ fn limit_threads(threads: usize) -> Result<(), Failure> {
 }
 
 fn unfit(e: candle_core::Error) -> Failure {
-    Failure::Model(anyhow!(e).context("the weights do not fit the config"))
+    Failure::Model(anyhow!(e).context("the weights do not match the config"))
 }
 
 fn get_or_try_init<T>(cell: &OnceCell<T>, init: impl FnOnce() -> Result<T, Failure>) -> Result<&T, Failure> {
