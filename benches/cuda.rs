@@ -8,14 +8,14 @@
 //!
 //! | column | what |
 //! | --- | --- |
-//! | `ms` | from numbers on the host to numbers on the host, as the library is called: what a program waits |
-//! | `device ms` | the network alone: from maps on the device to maps on the device |
-//! | `pictures/s` | by `ms` |
-//! | `peak MB` | the most memory on the device, weights and cuDNN's workspace included, during the runs of `ms` |
-//! | `rms error` | of the result against the same in f32 on the same device, relative to its rms; not for f32 itself |
+//! | `ms` | from f32 on the host to f32 on the host: the time that a caller of the library waits |
+//! | `device ms` | the network alone, from maps in device memory to maps in device memory |
+//! | `pictures/s` | computed from `ms` |
+//! | `peak MB` | the peak device memory during the runs of `ms`, including weights and cuDNN's workspace |
+//! | `rms error` | relative to the rms of the f32 result on the same device; absent for f32 |
 //!
-//! Each time is a median of at least [`RUNS`] runs after some to warm up, and ends with a synchronisation. A machine without a device
-//! is told so in one line on stderr. `benches/peers/compare_cuda.py` runs this beside PyTorch.
+//! Each time is the median of at least [`RUNS`] runs after a warm-up, and ends with a synchronisation. Without a device, the benchmark
+//! prints one line to stderr and exits. `benches/peers/compare_cuda.py` compares it with PyTorch.
 
 #[path = "../tests/suite/support/formula.rs"]
 mod formula;
@@ -26,16 +26,14 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use clap::Parser;
 use serde_json::json;
-use vae::checkpoint::{Checkpoint, Hub, Precision, Source};
-use vae::kernels::cuda::{CudaError, DeviceInfo, Element, Engine, Library, devices};
-use vae::kernels::{FeatureMap, Kind, Shape, SharedWorkspace, Workspace};
-use vae::model::decoder::Decoder;
-use vae::model::encoder::Encoder;
-use vae::model::layers::Conv2d;
-use vae::model::{Config, LatentDecoder, Parameters, PictureEncoder};
+use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
+use vae::device::{Backend, Cuda, CudaError, DeviceInfo, Precision, cuda_devices};
+use vae::internals::cuda::{DeviceMap, Library};
+use vae::internals::{Conv2d, ConvKind, Decoder, Encoder, Loader, Shape, Workspace};
+use vae::model::{Config, DecodeLatents, EncodePictures, LatentDecoder, Parameters, PictureEncoder};
 use vae::noise::Generator;
 
-/// At least so many runs make a median, and as many more as fit into [`SECONDS`].
+/// The minimum number of runs for a median; runs continue until [`SECONDS`] have passed.
 const RUNS: usize = 5;
 const SECONDS: f64 = 2.0;
 
@@ -48,35 +46,35 @@ const SD2: &str = r#"{
 /// Times encode and decode on a CUDA device.
 #[derive(Parser)]
 struct Args {
-    /// N of `cuda:N`
+    /// Device number (N of `cuda:N`)
     #[arg(long, default_value_t = 0)]
     device: usize,
-    /// f16, bf16 or f32
-    #[arg(long, default_value = "f16", value_parser = element)]
-    dtype: Element,
+    /// Precision: f16, bf16 or f32
+    #[arg(long, default_value = "f16", value_parser = precision)]
+    dtype: Precision,
     /// Sides of the square pictures, in pixels
     #[arg(long, value_delimiter = ',', default_value = "512,1024,2048")]
     sides: Vec<usize>,
-    /// Pictures at a time
+    /// Batch sizes
     #[arg(long, value_delimiter = ',', default_value = "1,8")]
     batches: Vec<usize>,
-    /// A checkpoint as `vae --model` takes it, instead of SD2's shapes with weights from a formula
+    /// A checkpoint, as for `vae --model` (default: SD2's architecture with formula weights)
     #[arg(long)]
     model: Option<Source>,
-    /// Do not compare with f32
+    /// Skip the comparison with f32
     #[arg(long)]
     no_error: bool,
-    /// One JSON object per line: the device, then each case
+    /// Print one JSON object per line: the device, then each case
     #[arg(long)]
     json: bool,
-    /// Cargo says so
+    /// Passed by cargo; ignored
     #[arg(long = "bench", hide = true)]
     _bench: bool,
 }
 
-fn element(name: &str) -> Result<Element, String> {
-    let all = [Element::F16, Element::Bf16, Element::F32];
-    all.into_iter().find(|element| element.name() == name).ok_or("f16, bf16 or f32 is possible".into())
+fn precision(name: &str) -> Result<Precision, String> {
+    let all = [Precision::F16, Precision::Bf16, Precision::F32];
+    all.into_iter().find(|precision| precision.name() == name).ok_or("use f16, bf16 or f32".into())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,7 +83,7 @@ enum Task {
     Decode,
 }
 
-/// What is timed: one square picture or more.
+/// A case: one or more square pictures.
 #[derive(Clone, Copy)]
 struct Case {
     task: Task,
@@ -100,20 +98,20 @@ struct Measured {
     error: Option<f64>,
 }
 
-/// Where the weights come from.
+/// The source of the weights.
 struct Model {
     config: Config,
     checkpoint: Option<Checkpoint>,
 }
 
-/// All of it, from the host to the host.
+/// The whole run, from the host and back to the host.
 type Whole = Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor>>;
-/// One picture's way through the network, on the device.
-type Network = Box<dyn Fn(FeatureMap, &mut Workspace) -> candle_core::Result<FeatureMap>>;
+/// One picture's pass through the network, on the device.
+type Network = Box<dyn Fn(DeviceMap, &mut Workspace<Cuda>) -> candle_core::Result<DeviceMap>>;
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let devices = match devices() {
+    let devices = match cuda_devices() {
         Err(e @ (CudaError::NoDevice | CudaError::LibraryMissing(Library::Driver))) => {
             eprintln!("skipped: no CUDA device ({e})");
             return Ok(());
@@ -125,9 +123,9 @@ fn main() -> Result<()> {
     let model = Model::open(args.model.as_ref())?;
     let step = model.config.downscale();
     for &side in &args.sides {
-        ensure!(side > 0 && side.is_multiple_of(step), "--sides: {side} is no multiple of {step}");
+        ensure!(side > 0 && side.is_multiple_of(step), "--sides: {side} is not a multiple of {step}");
     }
-    ensure!(!args.batches.contains(&0), "--batches: 0 pictures cannot be timed");
+    ensure!(!args.batches.contains(&0), "--batches: must be at least 1");
 
     print_head(&args, device);
     for &side in &args.sides {
@@ -135,7 +133,7 @@ fn main() -> Result<()> {
             for &batch in &args.batches {
                 let case = Case { task, side, batch };
                 let measured = measure(&args, &model, case)
-                    .with_context(|| format!("{}, {side}×{side}, {batch} at a time", case.name()))?;
+                    .with_context(|| format!("{}, {side}×{side}, batch of {batch}", case.name()))?;
                 print_row(&args, case, &measured);
             }
         }
@@ -145,54 +143,53 @@ fn main() -> Result<()> {
 
 fn measure(args: &Args, model: &Model, case: Case) -> Result<Measured> {
     let x = model.input(case)?;
-    let space = SharedWorkspace::on(Engine::new(args.device, args.dtype)?);
-    let engine = space.engine().expect("the workspace was made with one");
+    let cuda = Cuda::new(args.device, args.dtype)?;
 
-    let whole = model.whole(case.task, &space)?;
+    let whole = model.whole(case.task, &cuda)?;
     let mut run = || {
         let start = Instant::now();
         whole(&x)?;
-        engine.synchronize()?;
+        cuda.synchronize()?;
         Ok(start.elapsed())
     };
     warm_up(&mut run)?;
-    engine.reset_peak();
+    cuda.reset_peak();
     let whole_time = median(&mut run)?;
-    let peak = engine.peak_bytes();
-    let error = if args.no_error || args.dtype == Element::F32 {
+    let peak = cuda.peak_bytes();
+    let error = if args.no_error || args.dtype == Precision::F32 {
         None
     } else {
-        let reference = SharedWorkspace::on(Engine::new(args.device, Element::F32)?);
+        let reference = Cuda::new(args.device, Precision::F32)?;
         Some(relative_rms(&whole(&x)?, &model.whole(case.task, &reference)?(&x)?)?)
     };
-    drop(whole); // its weights leave the device
+    drop(whole); // frees its weights on the device
 
-    let network = model.network(case.task)?;
-    let mut run = || pass(&network, &x, &space, &engine);
+    let network = model.network(case.task, &cuda)?;
+    let mut run = || pass(&network, &x, &cuda);
     warm_up(&mut run)?;
     let device_time = median(&mut run)?;
     Ok(Measured { whole: whole_time, device: device_time, peak, error })
 }
 
-/// The time that the network takes for all pictures of x, one after the other, without their ways to the device and back.
-fn pass(network: &Network, x: &Tensor, space: &SharedWorkspace, engine: &Engine) -> Result<Duration> {
+/// The time of the network for all pictures of x, one after the other, without copies to and from the device.
+fn pass(network: &Network, x: &Tensor, cuda: &Cuda) -> Result<Duration> {
     let (batch, channels, height, width) = x.dims4()?;
-    let (shape, mut space) = (Shape::new(channels, height, width), space.lock());
+    let (shape, mut space) = (Shape::new(channels, height, width), Workspace::checkout(cuda));
     let mut total = Duration::ZERO;
     for i in 0..batch {
         let mut map = space.take(shape);
-        map.load(&x.get(i)?.flatten_all()?.to_vec1::<f32>()?, shape)?;
-        engine.synchronize()?;
+        cuda.load(&x.get(i)?.flatten_all()?.to_vec1::<f32>()?, shape, &mut map)?;
+        cuda.synchronize()?;
         let start = Instant::now();
         let y = network(map, &mut space)?;
-        engine.synchronize()?;
+        cuda.synchronize()?;
         total += start.elapsed();
         space.give(y);
     }
     Ok(total)
 }
 
-/// Weights are uploaded, cuDNN picks its algorithms, clocks go up.
+/// Warms up: uploads weights, lets cuDNN choose its algorithms, raises clocks.
 fn warm_up(run: &mut impl FnMut() -> Result<Duration>) -> Result<()> {
     let (start, mut runs) = (Instant::now(), 0);
     while runs < 2 || start.elapsed().as_secs_f64() < SECONDS / 4.0 {
@@ -212,7 +209,7 @@ fn median(run: &mut impl FnMut() -> Result<Duration>) -> Result<Duration> {
     Ok((low + high) / 2)
 }
 
-/// The rms of `x − truth` in parts of that of `truth`.
+/// The rms of `x − truth`, relative to that of `truth`.
 fn relative_rms(x: &Tensor, truth: &Tensor) -> Result<f64> {
     let (x, truth) = (x.flatten_all()?.to_vec1::<f32>()?, truth.flatten_all()?.to_vec1::<f32>()?);
     let square = |x: f32| f64::from(x) * f64::from(x);
@@ -234,7 +231,7 @@ impl Model {
         let Some(source) = source else {
             return Ok(Self { config: Config::from_json(SD2)?, checkpoint: None });
         };
-        let checkpoint = Checkpoint::open(source, None, Precision::Full, &Hub::from_env())?;
+        let checkpoint = Checkpoint::open(source, None, Variant::Full, &Hub::from_env())?;
         Ok(Self { config: checkpoint.config().clone(), checkpoint: Some(checkpoint) })
     }
 
@@ -242,7 +239,7 @@ impl Model {
         self.checkpoint.as_ref().map_or_else(|| formula::var_builder().into(), Checkpoint::parameters)
     }
 
-    /// Noise: pixels, or latents as diffusion models make them, unscaled.
+    /// Random pixels, or random latents (unscaled).
     fn input(&self, Case { task, side, batch }: Case) -> Result<Tensor> {
         let small = side / self.config.downscale();
         let noise = |shape: [usize; 4]| Generator::new(0).randn_tensor(&shape, &Device::Cpu);
@@ -254,46 +251,47 @@ impl Model {
         })
     }
 
-    fn whole(&self, task: Task, space: &SharedWorkspace) -> Result<Whole> {
-        let (config, vb) = (&self.config, self.parameters());
+    fn whole(&self, task: Task, cuda: &Cuda) -> Result<Whole> {
+        let (config, parameters) = (&self.config, self.parameters());
         Ok(match task {
             Task::Encode => {
-                let encoder = PictureEncoder::new(config, vb, space)?;
+                let encoder = PictureEncoder::new(cuda, config, parameters)?;
                 Box::new(move |x| encoder.moments(&encoder.h(x, &mut ())?))
             }
             Task::Decode => {
-                let decoder = LatentDecoder::new(config, vb, space)?;
+                let decoder = LatentDecoder::new(cuda, config, parameters)?;
                 Box::new(move |z| decoder.decode(z))
             }
         })
     }
 
-    /// The same layers, without what brings pictures to the device and back.
-    fn network(&self, task: Task) -> Result<Network> {
-        let (config, vb) = (&self.config, self.parameters());
+    /// The same layers, without the copies to and from the device.
+    fn network(&self, task: Task, cuda: &Cuda) -> Result<Network> {
+        let (config, parameters) = (&self.config, self.parameters());
+        let load = Loader::new(cuda, &parameters);
         let point = |there: bool, channels, name| {
-            let conv = || Conv2d::new(channels, channels, Kind::Point, vb.pp(name));
+            let conv = || Conv2d::new(channels, channels, ConvKind::Point, load.under(name));
             there.then(conv).transpose()
         };
-        let replace = |conv: &Option<Conv2d>, x, space: &mut Workspace| match conv {
-            Some(conv) => conv.replace(x, space),
+        let apply = |conv: &Option<Conv2d<Cuda>>, x, space: &mut Workspace<Cuda>| match conv {
+            Some(conv) => conv.forward_owned(x, space),
             None => Ok(x),
         };
         let latents = config.latent_channels;
         Ok(match task {
             Task::Encode => {
-                let encoder = Encoder::new(config, vb.pp("encoder"))?;
+                let encoder = Encoder::new(config, load.under("encoder"))?;
                 let quant_conv = point(config.use_quant_conv, 2 * latents, "quant_conv")?;
                 Box::new(move |x, space| {
                     let h = encoder.forward(x, space, &mut ())?;
-                    replace(&quant_conv, h, space)
+                    apply(&quant_conv, h, space)
                 })
             }
             Task::Decode => {
                 let post_quant_conv = point(config.use_post_quant_conv, latents, "post_quant_conv")?;
-                let decoder = Decoder::new(config, vb.pp("decoder"))?;
+                let decoder = Decoder::new(config, load.under("decoder"))?;
                 Box::new(move |x, space| {
-                    let z = replace(&post_quant_conv, x, space)?;
+                    let z = apply(&post_quant_conv, x, space)?;
                     decoder.forward(z, space, &mut ())
                 })
             }
@@ -303,7 +301,7 @@ impl Model {
 
 fn print_head(args: &Args, device: &DeviceInfo) {
     let DeviceInfo { name, total, capability, driver, .. } = device;
-    let weights = if args.model.is_some() { "a checkpoint's weights" } else { "weights from a formula" };
+    let weights = if args.model.is_some() { "a checkpoint's weights" } else { "formula weights" };
     if args.json {
         let object = json!({ "device": name, "total_bytes": total, "capability": capability, "driver": driver,
             "weights": weights });

@@ -1,37 +1,39 @@
-//! Every kernel on the shapes of SD2 at 512×512, at every level of this machine, beside the machine's own peak.
+//! Every kernel on the shapes of SD2 at 512×512, at every level of this machine, beside the machine's peak.
 //!
 //! `cargo bench --bench kernels -- [LEVEL] [--threads N]`
 //!
-//! GFLOP/s are those of the arithmetic that is done: what a form saves (see `src/kernels/conv2d/form.rs`) is not counted.
-//! The peak is measured first: sums of products in registers, on all threads. The best of some runs counts.
+//! GFLOP/s count the operations that are done; what a form saves (see `src/kernels/cpu/conv2d/form.rs`) does not count.
+//! The peak is measured first: sums of products in registers, on all threads. The best of several runs counts.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use vae::kernels::attention::attention as attend;
-use vae::kernels::conv2d::{Conv2d, Filters};
-use vae::kernels::group_norm::Norm;
-use vae::kernels::simd::{Kernel, Simd};
-use vae::kernels::{FeatureMap, Kind, Level, Shape};
+use vae::device::Level;
+use vae::internals::cpu::HostMap;
+use vae::internals::cpu::attention::attention as attend;
+use vae::internals::cpu::conv2d::{Conv2d, PackedFilters};
+use vae::internals::cpu::group_norm::Coefficients;
+use vae::internals::cpu::simd::{Kernel, Simd};
+use vae::internals::{Activation, ConvKind, Shape};
 
-/// Kind, input, output channels: those that take most of the time.
-const CONVOLUTIONS: [(Kind, [usize; 3], usize); 15] = [
-    (Kind::Same, [3, 512, 512], 128),
-    (Kind::Same, [128, 512, 512], 128),
-    (Kind::Same, [256, 512, 512], 128),
-    (Kind::Same, [128, 512, 512], 3),
-    (Kind::Same, [256, 256, 256], 256),
-    (Kind::Same, [512, 128, 128], 512),
-    (Kind::Same, [512, 64, 64], 512),
-    (Kind::Up2, [512, 64, 64], 512),
-    (Kind::Up2, [512, 128, 128], 512),
-    (Kind::Up2, [256, 256, 256], 256),
-    (Kind::Down2, [128, 512, 512], 128),
-    (Kind::Down2, [256, 256, 256], 256),
-    (Kind::Down2, [512, 128, 128], 512),
-    (Kind::Point, [256, 512, 512], 128),
-    (Kind::Point, [512, 64, 64], 512),
+/// ConvKind, input, output channels: those that take most of the time.
+const CONVOLUTIONS: [(ConvKind, [usize; 3], usize); 15] = [
+    (ConvKind::Same, [3, 512, 512], 128),
+    (ConvKind::Same, [128, 512, 512], 128),
+    (ConvKind::Same, [256, 512, 512], 128),
+    (ConvKind::Same, [128, 512, 512], 3),
+    (ConvKind::Same, [256, 256, 256], 256),
+    (ConvKind::Same, [512, 128, 128], 512),
+    (ConvKind::Same, [512, 64, 64], 512),
+    (ConvKind::Up2, [512, 64, 64], 512),
+    (ConvKind::Up2, [512, 128, 128], 512),
+    (ConvKind::Up2, [256, 256, 256], 256),
+    (ConvKind::Down2, [128, 512, 512], 128),
+    (ConvKind::Down2, [256, 256, 256], 256),
+    (ConvKind::Down2, [512, 128, 128], 512),
+    (ConvKind::Point, [256, 512, 512], 128),
+    (ConvKind::Point, [512, 64, 64], 512),
 ];
 
 fn main() {
@@ -40,7 +42,10 @@ fn main() {
     while let Some(argument) = arguments.next() {
         if argument == "--threads" {
             let threads = arguments.next().and_then(|n| n.parse().ok()).expect("--threads N");
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("no pool yet");
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build_global()
+                .expect("the pool is built once");
         } else {
             levels.retain(|level| level.name() == argument);
         }
@@ -56,38 +61,38 @@ fn main() {
     }
 }
 
-fn convolution(level: Level, peak: f64, kind: Kind, [c, h, w]: [usize; 3], channels: usize) {
+fn convolution(level: Level, peak: f64, kind: ConvKind, [c, h, w]: [usize; 3], channels: usize) {
     let input = Shape::new(c, h, w);
     let output = kind.output(input, channels);
-    let x = FeatureMap::from_planes(&wave(c * h * w), input);
+    let x = HostMap::from_planes(&wave(c * h * w), input);
     let weight = wave(channels * c * kind.taps());
-    let norm = Norm {
+    let norm = Coefficients {
         scale: vec![0.9; input.blocks() * 16],
         shift: vec![0.1; input.blocks() * 16],
-        silu: true,
-        ..Norm::default()
+        activation: Activation::Silu,
     };
-    let norm = (kind == Kind::Same && c > 3).then_some(&norm); // where the network has one
-    let mut filters = Filters::default();
-    let pack = best(|| filters.pack(level, kind, &weight, channels, c).expect("weights of that shape"));
+    let norm = (kind == ConvKind::Same && c > 3).then_some(&norm); // as in the network
+    let mut filters = PackedFilters::default();
+    let pack =
+        best(|| filters.pack(level, kind, &weight, channels, c).expect("weights with the right shape"));
     let conv = Conv2d { norm, sums: true, ..Conv2d::new(&filters) };
-    let mut y = FeatureMap::default();
-    let run = best(|| conv.run(level, &x, &mut y).expect("shapes that fit"));
-    // Products for each output pixel and pair of channels.
+    let mut y = HostMap::default();
+    let run = best(|| conv.run(level, &x, &mut y).expect("matching shapes"));
+    // Products per output pixel and pair of channels.
     let products = match kind {
-        Kind::Same if c <= 3 => 9.0,
-        Kind::Same => 36.0 / 16.0,
-        Kind::Up2 => 25.0 / 16.0,
-        Kind::Down2 => 25.0 / 4.0,
-        Kind::Point => 1.0,
+        ConvKind::Same if c <= 3 => 9.0,
+        ConvKind::Same => 36.0 / 16.0,
+        ConvKind::Up2 => 25.0 / 16.0,
+        ConvKind::Down2 => 25.0 / 4.0,
+        ConvKind::Point => 1.0,
     };
     let name = format!("{kind:?} {c}×{h}×{w} → {channels}{}", if norm.is_some() { ", normed" } else { "" });
     report(&name, Some(pack), run, 2.0 * products * (c * channels * output.pixels()) as f64, peak);
 }
 
 fn attention(level: Level, peak: f64, shape: Shape) {
-    let map = FeatureMap::from_planes(&wave(shape.channels * shape.pixels()), shape);
-    let mut out = FeatureMap::default();
+    let map = HostMap::from_planes(&wave(shape.channels * shape.pixels()), shape);
+    let mut out = HostMap::default();
     let run = best(|| attend(level, [&map, &map, &map], &mut out).expect("equal shapes"));
     let flops = 4.0 * (shape.pixels() * shape.pixels() * shape.channels) as f64;
     report(&format!("attention {}×{}×{}", shape.channels, shape.height, shape.width), None, run, flops, peak);
@@ -100,7 +105,7 @@ fn report(name: &str, pack: Option<Duration>, run: Duration, flops: f64, peak: f
     println!("{name:<34}{pack:>9}{ms:>9.1}{speed:>10.0}{:>6.0} %", 100.0 * speed / peak);
 }
 
-/// The least time of some runs: at least three, for at least 0.3 s.
+/// The shortest of at least three runs, for at least 0.3 s.
 fn best(mut work: impl FnMut()) -> Duration {
     let (start, mut best, mut runs) = (Instant::now(), Duration::MAX, 0);
     while runs < 3 || start.elapsed() < Duration::from_millis(300) {
@@ -116,9 +121,9 @@ fn wave(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * 0.7).sin()).collect()
 }
 
-/// GFLOP/s of sums of products that never leave the registers.
+/// GFLOP/s of sums of products in registers.
 fn peak(level: Level) -> f64 {
-    const STEPS: usize = 40_000_000; // long enough that the system puts every thread on a core of its own
+    const STEPS: usize = 40_000_000; // long enough for the system to move every thread to a core of its own
     let threads = rayon::current_num_threads();
     let run = best(|| {
         (0..threads).into_par_iter().with_max_len(1).for_each(|_| {
@@ -129,7 +134,7 @@ fn peak(level: Level) -> f64 {
     2.0 * (CHAINS * lanes * STEPS * threads) as f64 / run.as_secs_f64() / 1e9
 }
 
-/// Independent sums: enough to hide the latency of one.
+/// Independent sums, enough to hide the latency of an FMA.
 const CHAINS: usize = 10;
 
 struct Products(usize);

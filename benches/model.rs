@@ -1,7 +1,7 @@
-//! The whole SD2 model beside candle-transformers' stock one: seconds to encode and to decode one picture.
+//! Compares the whole SD2 model with candle-transformers' stock model: seconds to encode and to decode one picture.
 //!
-//! `cargo bench --bench model -- [SIDE]`, 256 pixels by default. Weights come from the formula of the tests; the two
-//! take turns, each twice, and the smaller time counts.
+//! `cargo bench --bench model -- [SIDE]`, 256 pixels by default. Weights come from the formula of the tests. The two
+//! alternate, each twice, and the shorter time counts.
 
 #[path = "../tests/suite/support/formula.rs"]
 mod formula;
@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use candle_core::{Device, Result, Tensor};
 use candle_transformers::models::stable_diffusion::vae::{AutoEncoderKL, AutoEncoderKLConfig};
-use vae::model::{AutoencoderKl, Config};
+use vae::device::Cpu;
+use vae::model::{AutoencoderKl, Config, DecodeLatents};
 
 const CONFIG: &str = r#"{
   "_class_name": "AutoencoderKL",
@@ -21,7 +22,8 @@ const CONFIG: &str = r#"{
 fn main() -> Result<()> {
     let side = std::env::args().skip(1).find_map(|a| a.parse::<usize>().ok()).unwrap_or(256);
     let config = Config::from_json(CONFIG).map_err(candle_core::Error::wrap)?;
-    let ours = AutoencoderKl::new(&config, formula::var_builder())?;
+    let cpu = Cpu::new().map_err(candle_core::Error::wrap)?;
+    let ours = AutoencoderKl::new(&cpu, &config, formula::var_builder())?;
     let stock_config = AutoEncoderKLConfig {
         block_out_channels: config.block_out_channels.clone(),
         layers_per_block: config.layers_per_block,
@@ -31,8 +33,7 @@ fn main() -> Result<()> {
     let x = Tensor::randn(0f32, 0.5, (1, 3, side, side), &Device::Cpu)?;
     let z = Tensor::randn(0f32, 1.0, (1, 4, side / 8, side / 8), &Device::Cpu)?;
 
-    let level = vae::kernels::Level::from_env().map_err(candle_core::Error::wrap)?.name();
-    println!("{side}×{side}, level {level}, seconds: vae, stock candle, ratio");
+    println!("{side}×{side}, {cpu:?}, seconds: vae, stock candle, ratio");
     compare("encode", || ours.encode(&x).map(drop), || stock.encode(&x).map(drop))?;
     compare("decode", || ours.decoder.decode(&z).map(drop), || stock.decode(&z).map(drop))
 }

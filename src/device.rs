@@ -1,19 +1,25 @@
-//! Where to compute, and in which precision.
+//! Devices: which to compute on, and in which precision.
+//!
+//! A program that knows its device takes a backend and passes it to the model: [`Cpu`], or `Cuda` with the feature `cuda`.
+//! A program that chooses at run time uses [`Device`].
 
 use std::str::FromStr;
 
-use crate::kernels::SharedWorkspace;
-use crate::kernels::cuda::{CudaError, Element, Engine};
+use crate::model::{Config, DecodeLatents, EncodePictures, LatentDecoder, Parameters, PictureEncoder};
 
-/// What `--device` asks for.
+#[cfg(feature = "cuda")]
+pub use crate::kernels::cuda::{Cuda, CudaError, DeviceInfo, devices as cuda_devices};
+pub use crate::kernels::{Backend, Cpu, Error, Level, LevelError, Precision};
+
+/// A choice of device, as `--device` takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// CUDA where the build and the machine have it, else the CPU.
+    /// The first CUDA device if the build supports CUDA and the machine has one, else the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// One CUDA device, by its number.
+    /// A CUDA device, by its number.
     Cuda(usize),
 }
 
@@ -29,45 +35,116 @@ impl FromStr for DeviceChoice {
                 .strip_prefix("cuda:")
                 .and_then(|n| n.parse().ok())
                 .map(Self::Cuda)
-                .ok_or_else(|| format!("`{other}` is no device: auto, cpu, cuda, or cuda:N")),
+                .ok_or_else(|| format!("unknown device `{other}`: use auto, cpu, cuda or cuda:N")),
         }
     }
 }
 
-/// What is there to compute with.
-#[derive(Debug)]
-pub struct Compute {
-    /// A workspace on the device.
-    pub space: SharedWorkspace,
-    /// What a person should know about the choice.
-    pub notes: Vec<String>,
+/// A backend that was chosen at run time. Cheap to clone; clones share their memory.
+#[derive(Debug, Clone)]
+pub enum Device {
+    /// The CPU.
+    Cpu(Cpu),
+    /// A CUDA device.
+    #[cfg(feature = "cuda")]
+    Cuda(Cuda),
 }
 
-impl Compute {
-    /// Finds the device; `element` is the precision to compute in, f16 on a CUDA device where none is asked for. `Auto`
-    /// always finds one.
+impl Device {
+    /// Starts the device. `precision` is the precision to compute in; the default is f16 on a CUDA device. `Auto` always
+    /// finds a device. Also returns notes about the choice for the user.
     ///
     /// # Errors
-    /// A text for people, where a device or a level of the CPU is asked for by name and is not there.
-    pub fn choose(device: DeviceChoice, element: Option<Element>) -> Result<Self, String> {
-        let engine = |n| Engine::new(n, element.unwrap_or(Element::F16));
-        let on_cpu = |why: Option<String>| {
-            let space = SharedWorkspace::new().map_err(|e| e.to_string())?;
-            let no_effect = element.filter(|&element| element != Element::F32).map(|element| {
-                format!("the CPU computes in f32 only; --dtype {element} has no effect there")
+    /// A message for the user if a device, or a level of the CPU, was chosen by name and is not available.
+    pub fn choose(choice: DeviceChoice, precision: Option<Precision>) -> Result<(Self, Vec<String>), String> {
+        let on_cpu = |reason: Option<String>| {
+            let cpu = Cpu::new().map_err(|e| e.to_string())?;
+            let no_effect = precision.filter(|&precision| precision != Precision::F32).map(|precision| {
+                format!("the CPU computes in f32 only; --dtype {precision} has no effect there")
             });
-            Ok(Self { space, notes: why.into_iter().chain(no_effect).collect() })
+            Ok((Self::Cpu(cpu), reason.into_iter().chain(no_effect).collect()))
         };
-        let on_cuda = |engine| Self { space: SharedWorkspace::on(engine), notes: Vec::new() };
-        match device {
+        match choice {
             DeviceChoice::Cpu => on_cpu(None),
-            DeviceChoice::Cuda(n) => engine(n).map(on_cuda).map_err(|e| e.to_string()),
-            DeviceChoice::Auto => match engine(0) {
-                Ok(engine) => Ok(on_cuda(engine)),
-                Err(CudaError::NotBuilt) => on_cpu(None),
-                Err(e) => on_cpu(Some(format!("computing on the CPU: {e}"))),
+            DeviceChoice::Cuda(n) => Ok((Self::cuda(n, precision)?, Vec::new())),
+            DeviceChoice::Auto if !cfg!(feature = "cuda") => on_cpu(None),
+            DeviceChoice::Auto => match Self::cuda(0, precision) {
+                Ok(cuda) => Ok((cuda, Vec::new())),
+                Err(reason) => on_cpu(Some(format!("computing on the CPU: {reason}"))),
             },
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(index: usize, precision: Option<Precision>) -> Result<Self, String> {
+        let cuda = Cuda::new(index, precision.unwrap_or(Precision::F16)).map_err(|e| e.to_string())?;
+        Ok(Self::Cuda(cuda))
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn cuda(_index: usize, _precision: Option<Precision>) -> Result<Self, String> {
+        Err("this build computes on the CPU only: build with `--features cuda`, or use --device cpu".into())
+    }
+
+    /// Whether it is the CPU.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu(_))
+    }
+
+    /// The precision that it computes in.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::Cpu(cpu) => cpu.precision(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => cuda.precision(),
+        }
+    }
+
+    /// The same device in the next safer precision: f16 → bf16 → f32. `None` after f32.
+    ///
+    /// # Errors
+    /// If the device cannot be started again.
+    pub fn safer(&self) -> Result<Option<Self>, Error> {
+        match (self, self.precision().safer()) {
+            #[cfg(feature = "cuda")]
+            (Self::Cuda(cuda), Some(precision)) => Ok(Some(Self::Cuda(Cuda::new(cuda.index(), precision)?))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Frees all memory that is kept for later operations. Models keep their weights.
+    pub fn release(&self) {
+        match self {
+            Self::Cpu(cpu) => cpu.release(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => cuda.release(),
+        }
+    }
+
+    /// Loads the encoding half of a model. Errors are those of [`PictureEncoder::new`].
+    pub fn picture_encoder(
+        &self,
+        config: &Config,
+        tensors: Parameters,
+    ) -> candle_core::Result<Box<dyn EncodePictures>> {
+        Ok(match self {
+            Self::Cpu(cpu) => Box::new(PictureEncoder::new(cpu, config, tensors)?),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => Box::new(PictureEncoder::new(cuda, config, tensors)?),
+        })
+    }
+
+    /// Loads the decoding half of a model. Errors are those of [`LatentDecoder::new`].
+    pub fn latent_decoder(
+        &self,
+        config: &Config,
+        tensors: Parameters,
+    ) -> candle_core::Result<Box<dyn DecodeLatents>> {
+        Ok(match self {
+            Self::Cpu(cpu) => Box::new(LatentDecoder::new(cpu, config, tensors)?),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => Box::new(LatentDecoder::new(cuda, config, tensors)?),
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Stable Diffusion's variational autoencoder by itself: pictures into latents, and back, as `diffusers` does it.
+//! Encodes pictures into Stable Diffusion latents and decodes them back, exactly as `diffusers` does.
 //!
 //! ```text
 //! picture file → pixels [n,3,h,w] in −1..1 → encoder → quant_conv → moments [n,8,h/8,w/8]
@@ -6,38 +6,60 @@
 //! latents file → latents → ÷ scaling factor → post_quant_conv → decoder → pixels → picture file
 //! ```
 //!
-//! The modules in the order of the pipeline:
+//! # From a checkpoint to a picture
 //!
-//! - [`picture`]: picture files ⇄ pixels
-//! - [`checkpoint`]: where weights come from
-//! - [`model`]: the network, as the paper has it
-//! - [`noise`]: torch's random numbers
-//! - [`latents`]: latents and their files
-//! - [`metrics`]: how alike two pictures are
-//! - [`statistics`]: what many numbers are like
-//! - [`figure`]: figures to look at
-//! - [`device`]: where to compute
-//! - [`stock`]: a second opinion on the model, from candle-transformers
-//! - [`kernels`]: the arithmetic
+//! 1. Open a [`Checkpoint`](checkpoint::Checkpoint): the built-in one, a file, a folder, or a repository of the hub.
+//! 2. Choose where to compute: a backend such as [`Cpu`](device::Cpu).
+//! 3. Load the model, an [`AutoencoderKl`](model::AutoencoderKl), from both.
+//! 4. Read a [`Picture`](picture::Picture), and floor its sides to a multiple of 8 or more.
+//! 5. Encode it into a [`Posterior`](model::Posterior); take its mean, or a sample with torch's random numbers
+//!    ([`Generator`](noise::Generator)); and scale that to the latents on which diffusion models work.
+//! 6. Decode the latents into a picture.
 //!
-//! # Example
-//! ```no_run
+//! ```
 //! use candle_core::Device;
-//! use vae::checkpoint::{Checkpoint, Hub, Precision, Source};
+//! use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
+//! use vae::device::Cpu;
 //! use vae::model::AutoencoderKl;
-//! use vae::picture::{Background, Format, Picture};
+//! use vae::picture::{Background, Format, Picture, SAMPLE_PNG};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let checkpoint = Checkpoint::open(&Source::Sd2, None, Precision::Full, &Hub::from_env())?;
-//! let vae = AutoencoderKl::new(checkpoint.config(), checkpoint.parameters())?;
-//! let picture = Picture::open("img.png".as_ref(), Background::WHITE)?.preprocess(32)?;
+//! let source = Source::Tiny; // or Source::Sd2, Source::Path(…), Source::Hub(…)
+//! let checkpoint = Checkpoint::open(&source, None, Variant::Full, &Hub::from_env())?;
+//! let vae = AutoencoderKl::new(&Cpu::new()?, checkpoint.config(), checkpoint.parameters())?;
+//!
+//! let picture = Picture::from_bytes(SAMPLE_PNG, Background::WHITE)?; // or Picture::open(…)
+//! let picture = picture.resize(96, 64).preprocess(32)?;
 //! let posterior = vae.encode(&picture.to_tensor(&Device::Cpu)?)?; // mean, std: [1, 4, h/8, w/8]
 //! let latents = vae.config().scale(posterior.mean())?;
+//!
 //! let decoded = Picture::from_tensor(&vae.decode(&latents)?)?;
-//! std::fs::write("out.png", decoded.to_file_bytes(Format::Png)?)?;
+//! let png = decoded.to_file_bytes(Format::Png)?;
+//! # assert_eq!((latents.dims(), decoded.width()), (&[1, 4, 8, 12][..], 96));
+//! # assert!(png.starts_with(b"\x89PNG"));
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Modules
+//!
+//! In the order of the pipeline:
+//!
+//! - [`picture`]: picture files ⇄ pixels
+//! - [`checkpoint`]: finding, downloading and reading weights
+//! - [`model`]: the network, in the structure of the paper
+//! - [`noise`]: torch's random numbers
+//! - [`latents`]: latents and their files
+//! - [`device`]: devices and precisions
+//! - [`metrics`], [`statistics`], [`numbers`]: PSNR and SSIM, summary statistics, and how numbers are written
+//! - `figure`: figures for inspection, with the feature `figure`
+//! - `stock`: candle-transformers' implementation of the model for comparison, with the feature `cli`
+//!
+//! # Features
+//!
+//! - `cli` (default): the program `vae` and what only it needs; includes `figure`
+//! - `figure`: figures with captions in a built-in font
+//! - `cuda`: computing on NVIDIA's GPUs
 
 #![deny(unsafe_code, missing_docs, clippy::undocumented_unsafe_blocks)]
 
@@ -45,7 +67,7 @@ pub mod checkpoint;
 pub mod device;
 pub mod figure;
 #[allow(unsafe_code)]
-pub mod kernels;
+mod kernels;
 pub mod latents;
 pub mod metrics;
 pub mod model;
@@ -54,3 +76,17 @@ pub mod numbers;
 pub mod picture;
 pub mod statistics;
 pub mod stock;
+
+/// What the tests and benches of this package use. Not part of the interface: it can change in any version.
+#[doc(hidden)]
+pub mod internals {
+    #[cfg(feature = "cuda")]
+    pub use crate::kernels::cuda;
+    pub use crate::kernels::{
+        Activation, ConvKind, ConvParameters, Input, NormParameters, Output, Shape, Workspace, cpu, reference,
+    };
+    pub use crate::model::decoder::Decoder;
+    pub use crate::model::encoder::Encoder;
+    pub use crate::model::layers::Conv2d;
+    pub use crate::model::parameters::Loader;
+}

@@ -12,7 +12,7 @@ use hf_hub::{Repo, RepoType};
 use sha2::{Digest, Sha256};
 
 use super::weights::hex;
-use super::{Checkpoint, CheckpointError, Origin, Precision};
+use super::{Checkpoint, CheckpointError, Origin, Variant};
 use bar::Bar;
 pub use error::HubError;
 
@@ -71,7 +71,7 @@ impl Hub {
         &self,
         mirrors: &[&str],
         revision: Option<&str>,
-        precision: Precision,
+        variant: Variant,
     ) -> Result<Checkpoint, CheckpointError> {
         let revision = revision.unwrap_or("main");
         let repos: Vec<RepoFiles> = mirrors
@@ -80,13 +80,13 @@ impl Hub {
             .collect();
         let offline = Self { offline: true, ..self.clone() };
         for repo in &repos {
-            if let Ok((config, weights)) = (RepoFiles { hub: &offline, ..repo.clone() }).fetch(precision) {
+            if let Ok((config, weights)) = (RepoFiles { hub: &offline, ..repo.clone() }).fetch(variant) {
                 return repo.open(config, weights);
             }
         }
         let mut first_error = None;
         for repo in &repos {
-            match repo.fetch(precision) {
+            match repo.fetch(variant) {
                 Ok((config, weights)) => return repo.open(config, weights),
                 Err(e) if e.is_absence() => first_error = first_error.or(Some(e)),
                 Err(e) => return Err(e.into()),
@@ -129,8 +129,8 @@ impl RepoFiles<'_> {
     }
 
     /// Paths of config and weights in the cache, downloaded where that is needed.
-    fn fetch(&self, precision: Precision) -> Result<(PathBuf, PathBuf), HubError> {
-        let [wanted, other] = precision.file_names();
+    fn fetch(&self, variant: Variant) -> Result<(PathBuf, PathBuf), HubError> {
+        let [wanted, other] = variant.file_names();
         let (folder, config) = self.first_of([("vae/", "vae/config.json"), ("", "config.json")])?;
         let (_, weights) = self.first_of([
             (wanted, format!("{folder}{wanted}").as_str()),

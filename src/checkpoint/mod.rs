@@ -66,21 +66,21 @@ impl FromStr for Source {
 
 /// Which of a checkpoint's two files is wanted; the other one is taken where it is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
+pub enum Variant {
     /// `diffusion_pytorch_model.safetensors`
     Full,
     /// `diffusion_pytorch_model.fp16.safetensors`
-    Half,
+    Fp16,
 }
 
-impl Precision {
+impl Variant {
     /// File names, the wanted one first.
     fn file_names(self) -> [&'static str; 2] {
         const FULL: &str = "diffusion_pytorch_model.safetensors";
         const HALF: &str = "diffusion_pytorch_model.fp16.safetensors";
         match self {
             Self::Full => [FULL, HALF],
-            Self::Half => [HALF, FULL],
+            Self::Fp16 => [HALF, FULL],
         }
     }
 }
@@ -148,15 +148,15 @@ impl Checkpoint {
     pub fn open(
         source: &Source,
         revision: Option<&str>,
-        precision: Precision,
+        variant: Variant,
         hub: &Hub,
     ) -> Result<Self, CheckpointError> {
         match source {
             Source::Tiny => built_in::open(),
-            Source::Path(path) => path::open(path, precision),
-            Source::Hub(id) => hub.open(&[id], revision, precision),
+            Source::Path(path) => path::open(path, variant),
+            Source::Hub(id) => hub.open(&[id], revision, variant),
             Source::Sd2 => {
-                let mut checkpoint = hub.open(&hub::SD2_MIRRORS, revision, precision)?;
+                let mut checkpoint = hub.open(&hub::SD2_MIRRORS, revision, variant)?;
                 checkpoint.warning = hub::doubt(&checkpoint);
                 Ok(checkpoint)
             }

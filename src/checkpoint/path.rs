@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{Checkpoint, CheckpointError, Origin, Precision};
+use super::{Checkpoint, CheckpointError, Origin, Variant};
 
 /// Opens a pipeline's folder (with `vae/` in it), a VAE's own folder, or a `.safetensors` file beside its `config.json`.
-pub fn open(path: &Path, precision: Precision) -> Result<Checkpoint, CheckpointError> {
+pub fn open(path: &Path, variant: Variant) -> Result<Checkpoint, CheckpointError> {
     let origin = Origin { model: path.display().to_string(), revision: None, note: None };
     if !path.exists() {
         return Err(CheckpointError::Layout(format!(
@@ -13,7 +13,7 @@ pub fn open(path: &Path, precision: Precision) -> Result<Checkpoint, CheckpointE
             path.display()
         )));
     }
-    if path.is_dir() { open_folder(path, precision, origin) } else { open_file(path, origin) }
+    if path.is_dir() { open_folder(path, variant, origin) } else { open_file(path, origin) }
 }
 
 fn open_file(path: &Path, origin: Origin) -> Result<Checkpoint, CheckpointError> {
@@ -34,7 +34,7 @@ fn open_file(path: &Path, origin: Origin) -> Result<Checkpoint, CheckpointError>
     Checkpoint::read(config, path.into(), origin)
 }
 
-fn open_folder(folder: &Path, precision: Precision, origin: Origin) -> Result<Checkpoint, CheckpointError> {
+fn open_folder(folder: &Path, variant: Variant, origin: Origin) -> Result<Checkpoint, CheckpointError> {
     let vae = folder.join("vae");
     let vae = if vae.join("config.json").exists() { vae } else { folder.to_path_buf() };
     let config = vae.join("config.json");
@@ -44,7 +44,7 @@ fn open_folder(folder: &Path, precision: Precision, origin: Origin) -> Result<Ch
             folder.display()
         )));
     }
-    let names = precision.file_names();
+    let names = variant.file_names();
     match names.iter().map(|name| vae.join(name)).find(|file| file.exists()) {
         Some(weights) => Checkpoint::read(config, weights, origin),
         None if vae.join("diffusion_pytorch_model.bin").exists() => Err(CheckpointError::Layout(format!(

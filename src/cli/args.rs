@@ -8,9 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use vae::checkpoint::Source;
-use vae::device::DeviceChoice;
+use vae::device::{DeviceChoice, Precision};
 use vae::figure::Theme;
-use vae::kernels::cuda::Element;
 use vae::picture::Background;
 
 use super::levels::Levels;
@@ -324,12 +323,12 @@ pub enum ComputeDtype {
 }
 
 impl ComputeDtype {
-    pub fn element(self) -> Option<Element> {
+    pub fn precision(self) -> Option<Precision> {
         match self {
             Self::Auto => None,
-            Self::F32 => Some(Element::F32),
-            Self::F16 => Some(Element::F16),
-            Self::Bf16 => Some(Element::Bf16),
+            Self::F32 => Some(Precision::F32),
+            Self::F16 => Some(Precision::F16),
+            Self::Bf16 => Some(Precision::Bf16),
         }
     }
 }

@@ -2,16 +2,13 @@
 //! that an unreadable picture causes no download.
 
 use std::cell::OnceCell;
-use std::iter::successors;
 
 use anyhow::{Context, Result, anyhow};
 
-use vae::checkpoint::{Checkpoint, Hub, Precision, Source};
-use vae::device::Compute;
-use vae::kernels::SharedWorkspace;
-use vae::kernels::cuda::{CudaError, Element, Engine};
+use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
+use vae::device::{Device, Error, Precision};
 use vae::latents::{Provenance, Scaling};
-use vae::model::{Config, LatentDecoder, PictureEncoder};
+use vae::model::{Config, DecodeLatents, EncodePictures};
 
 use super::args::ModelArgs;
 use super::failure::Failure;
@@ -24,22 +21,27 @@ pub struct Session<'a> {
     args: &'a ModelArgs,
     ui: &'a Ui,
     checkpoint: OnceCell<Checkpoint>,
-    /// The chosen device, and then the same CUDA device in safer precisions.
-    places: [OnceCell<Place>; 3],
+    /// The model on the chosen device, and then on the same device in safer precisions.
+    attempts: [OnceCell<Attempt>; 3],
 }
 
-/// A workspace, and the halves of the model that use it.
-struct Place {
-    space: SharedWorkspace,
-    encoder: OnceCell<PictureEncoder>,
-    decoder: OnceCell<LatentDecoder>,
+/// A device, and the halves of the model on it.
+struct Attempt {
+    device: Device,
+    encoder: OnceCell<Box<AnyEncoder>>,
+    decoder: OnceCell<Box<AnyDecoder>>,
 }
+
+/// The encoding half on any device.
+type AnyEncoder = dyn EncodePictures;
+/// The decoding half on any device.
+type AnyDecoder = dyn DecodeLatents;
 
 impl<'a> Session<'a> {
     /// Chooses the device. `default` is the model without `--model`.
     pub fn new(args: &'a ModelArgs, default: Source, ui: &'a Ui) -> Result<Self, Failure> {
-        let compute = Compute::choose(args.device, args.dtype.element()).map_err(Failure::Usage)?;
-        for note in &compute.notes {
+        let (device, notes) = Device::choose(args.device, args.dtype.precision()).map_err(Failure::Usage)?;
+        for note in notes {
             ui.note(&format!("note: {note}"));
         }
         if let Some(threads) = args.threads {
@@ -49,22 +51,22 @@ impl<'a> Session<'a> {
         if args.revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
             return Err(Failure::Usage("--revision is for models on the hub".into()));
         }
-        let places = [Place::new(compute.space).into(), OnceCell::new(), OnceCell::new()];
-        Ok(Self { source, args, ui, checkpoint: OnceCell::new(), places })
+        let attempts = [Attempt::new(device).into(), OnceCell::new(), OnceCell::new()];
+        Ok(Self { source, args, ui, checkpoint: OnceCell::new(), attempts })
     }
 
     /// Returns the checkpoint. The first call opens it, and downloads it if necessary.
     pub fn checkpoint(&self) -> Result<&Checkpoint, Failure> {
         get_or_try_init(&self.checkpoint, || {
             let hub = Hub { progress: self.ui.shows_progress(), ..Hub::from_env() };
-            let precision = match self.element()? {
-                Some(Element::F16 | Element::Bf16) => Precision::Half,
-                Some(Element::F32) | None => Precision::Full,
+            let variant = match self.device().map_err(Failure::Model)?.precision() {
+                Precision::F16 | Precision::Bf16 => Variant::Fp16,
+                Precision::F32 => Variant::Full,
             };
             let revision = self.args.revision.as_deref();
             let checkpoint = self
                 .ui
-                .suspend(|| Checkpoint::open(&self.source, revision, precision, &hub))
+                .suspend(|| Checkpoint::open(&self.source, revision, variant, &hub))
                 .map_err(|e| Failure::Model(e.into()))?;
             if let Some(warning) = checkpoint.warning() {
                 self.ui.note(&format!("warning: {warning}"));
@@ -79,68 +81,59 @@ impl<'a> Session<'a> {
     }
 
     /// Runs `work` on the encoding half. If values are not finite, retries in the next safer precision: f16 → bf16 → f32.
-    pub fn encode<T>(
-        &self,
-        stages: &mut Stages,
-        work: impl FnMut(&PictureEncoder) -> Result<T>,
-    ) -> Result<T> {
-        self.carefully(stages, |stages| &mut stages.encode, Place::encoder, work)
+    pub fn encode<T>(&self, stages: &mut Stages, work: impl FnMut(&AnyEncoder) -> Result<T>) -> Result<T> {
+        self.with_retries(stages, |stages| &mut stages.encode, Attempt::encoder, work)
     }
 
     /// Runs `work` on the decoding half, with the same retries.
-    pub fn decode<T>(&self, stages: &mut Stages, work: impl FnMut(&LatentDecoder) -> Result<T>) -> Result<T> {
-        self.carefully(stages, |stages| &mut stages.decode, Place::decoder, work)
+    pub fn decode<T>(&self, stages: &mut Stages, work: impl FnMut(&AnyDecoder) -> Result<T>) -> Result<T> {
+        self.with_retries(stages, |stages| &mut stages.decode, Attempt::decoder, work)
     }
 
-    fn carefully<M, T>(
+    fn with_retries<M: ?Sized, T>(
         &self,
         stages: &mut Stages,
-        half: fn(&mut Stages) -> &mut ModelTiming,
-        model: for<'p> fn(&'p Place, &Checkpoint) -> Result<&'p M, Failure>,
+        timing: fn(&mut Stages) -> &mut ModelTiming,
+        model: for<'p> fn(&'p Attempt, &Checkpoint) -> Result<&'p M, Failure>,
         mut work: impl FnMut(&M) -> Result<T>,
     ) -> Result<T> {
-        let mut attempt = 0;
+        let mut number = 0;
         loop {
-            let place = self.place(attempt)?;
+            let attempt = self.attempt(number)?;
             let checkpoint = timed(&mut stages.load_ms, || self.checkpoint())?;
-            let model = timed(&mut stages.load_ms, || model(place, checkpoint))?;
-            let half = half(stages);
-            half.dtype = place.space.engine().map(|engine| engine.element().name());
-            let result = timed(&mut half.ms, || work(model));
-            let Some((element, safer)) = result.as_ref().err().and_then(overflow) else { return result };
+            let model = timed(&mut stages.load_ms, || model(attempt, checkpoint))?;
+            let timing = timing(stages);
+            timing.dtype = (!attempt.device.is_cpu()).then(|| attempt.device.precision().name());
+            let result = timed(&mut timing.ms, || work(model));
+            let Some((precision, safer)) = result.as_ref().err().and_then(overflow) else { return result };
             self.ui.note(&format!(
-                "warning: {element} gave NaN or infinite values; computing again in {safer}, which takes longer"
+                "warning: {precision} gave NaN or infinite values; computing again in {safer}, which takes longer"
             ));
-            place.space.release(); // the next attempt needs the memory
-            attempt += 1;
+            attempt.device.release(); // the next attempt needs the memory
+            number += 1;
         }
     }
 
-    /// Returns the place of an attempt. Each attempt after the first has a safer precision.
-    fn place(&self, attempt: usize) -> Result<&Place> {
-        if let Some(place) = self.places[attempt].get() {
-            return Ok(place);
+    /// Returns an attempt by its number. Each has a safer precision than the one before.
+    fn attempt(&self, number: usize) -> Result<&Attempt> {
+        if let Some(attempt) = self.attempts[number].get() {
+            return Ok(attempt);
         }
-        let first = self.places[0].get().and_then(|place| place.space.engine());
-        let engine = first.context("the CPU has only one attempt")?;
-        let element = successors(Some(engine.element()), |element| element.safer())
-            .nth(attempt)
-            .context("no precision is safer than f32")?;
-        let place = Place::new(SharedWorkspace::on(Engine::new(engine.device(), element)?));
-        Ok(self.places[attempt].get_or_init(|| place))
+        let before = &self.attempt(number - 1)?.device;
+        let device = before.safer()?.context("there is no safer precision")?;
+        Ok(self.attempts[number].get_or_init(|| Attempt::new(device)))
     }
 
-    /// Returns the precision of the CUDA device, or `None` on the CPU.
-    fn element(&self) -> Result<Option<Element>, Failure> {
-        let place = self.place(0).map_err(Failure::Model)?;
-        Ok(place.space.engine().map(|engine| engine.element()))
+    /// Returns the chosen device.
+    fn device(&self) -> Result<&Device> {
+        Ok(&self.attempt(0)?.device)
     }
 
     /// Fails if a picture with `pixels` does not fit into the CPU's memory. A CUDA device reports this by itself.
     pub fn check_memory(&self, work: Work, pixels: u64) -> Result<()> {
-        match self.element()? {
-            Some(_) => Ok(()),
-            None => memory::check(work, self.config()?, pixels),
+        match self.device()?.is_cpu() {
+            true => memory::check(work, self.config()?, pixels),
+            false => Ok(()),
         }
     }
 
@@ -163,30 +156,28 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Place {
-    fn new(space: SharedWorkspace) -> Self {
-        Self { space, encoder: OnceCell::new(), decoder: OnceCell::new() }
+impl Attempt {
+    fn new(device: Device) -> Self {
+        Self { device, encoder: OnceCell::new(), decoder: OnceCell::new() }
     }
 
     /// Returns the encoding half. The first call loads it.
-    fn encoder(&self, checkpoint: &Checkpoint) -> Result<&PictureEncoder, Failure> {
-        get_or_try_init(&self.encoder, || {
-            PictureEncoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
-        })
+    fn encoder(&self, checkpoint: &Checkpoint) -> Result<&AnyEncoder, Failure> {
+        let load = || self.device.picture_encoder(checkpoint.config(), checkpoint.parameters());
+        Ok(&**get_or_try_init(&self.encoder, || load().map_err(unloadable))?)
     }
 
     /// Returns the decoding half. The first call loads it.
-    fn decoder(&self, checkpoint: &Checkpoint) -> Result<&LatentDecoder, Failure> {
-        get_or_try_init(&self.decoder, || {
-            LatentDecoder::new(checkpoint.config(), checkpoint.parameters(), &self.space).map_err(unfit)
-        })
+    fn decoder(&self, checkpoint: &Checkpoint) -> Result<&AnyDecoder, Failure> {
+        let load = || self.device.latent_decoder(checkpoint.config(), checkpoint.parameters());
+        Ok(&**get_or_try_init(&self.decoder, || load().map_err(unloadable))?)
     }
 }
 
 /// Returns the precision that overflowed, and the next safer one. Returns `None` for other errors and after f32.
-fn overflow(error: &anyhow::Error) -> Option<(Element, Element)> {
-    match CudaError::of(error.downcast_ref()?)? {
-        CudaError::NotFinite { element } => Some((*element, element.safer()?)),
+fn overflow(error: &anyhow::Error) -> Option<(Precision, Precision)> {
+    match Error::find(error.downcast_ref()?)? {
+        Error::NotFinite { precision } => Some((*precision, precision.safer()?)),
         _ => None,
     }
 }
@@ -196,8 +187,11 @@ fn limit_threads(threads: usize) -> Result<(), Failure> {
     pool.map_err(|e| Failure::Usage(format!("--threads {threads}: {e}")))
 }
 
-fn unfit(e: candle_core::Error) -> Failure {
-    Failure::Model(anyhow!(e).context("the weights do not match the config"))
+/// A device that fails, for lack of memory for example, is not the fault of the weights.
+fn unloadable(e: candle_core::Error) -> Failure {
+    let by_device = matches!(Error::find(&e), Some(Error::Device(_)));
+    let error = anyhow!(e);
+    Failure::Model(if by_device { error } else { error.context("the weights do not match the config") })
 }
 
 fn get_or_try_init<T>(cell: &OnceCell<T>, init: impl FnOnce() -> Result<T, Failure>) -> Result<&T, Failure> {

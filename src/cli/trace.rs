@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 
-use vae::kernels::{FeatureMap, Shape};
-use vae::model::Observer;
+use vae::model::{FeatureMap, Observer};
 use vae::statistics::Statistics;
 
 use super::record::TraceRow;
@@ -43,7 +42,7 @@ impl<'a> Trace<'a> {
                 name: name.into(),
                 shape: tensor.dims().to_vec(),
                 dtype: tensor.dtype().as_str(),
-                values: Statistics::of(values.iter().copied()),
+                values: Statistics::of(&values),
                 ms,
             });
         }
@@ -69,17 +68,19 @@ impl<'a> Trace<'a> {
 }
 
 impl Observer for Trace<'_> {
-    fn block(&mut self, name: fmt::Arguments, map: &FeatureMap) {
+    fn block(&mut self, name: fmt::Arguments, map: &dyn FeatureMap) -> candle_core::Result<()> {
         if self.enabled {
+            map.wait()?;
             let ms = self.lap();
-            let Shape { channels, height, width } = map.shape();
+            let shape = map.shape();
             self.add(TraceRow {
                 name: name.to_string(),
-                shape: vec![1, channels, height, width],
-                dtype: map.engine().map_or(DType::F32.as_str(), |engine| engine.element().name()),
-                values: Statistics::of(map.values()),
+                shape: vec![1, shape.channels, shape.height, shape.width],
+                dtype: map.precision().name(),
+                values: Statistics::of_slices(|visit| map.visit(visit))?,
                 ms,
             });
         }
+        Ok(())
     }
 }

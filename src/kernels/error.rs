@@ -1,15 +1,60 @@
-//! The one thing that can be wrong with a call of a kernel.
+//! Why an operation failed, on any backend.
 
-use std::fmt;
+use super::Precision;
 
-/// Shapes that do not fit each other; says which.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShapeError(pub String);
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Shapes that do not fit each other.
+    #[error("{0}")]
+    Shape(String),
+    /// The result has NaN or infinite values.
+    #[error("the result in {precision} has NaN or infinite values{}", match precision.safer() {
+        Some(safer) => format!(": try --dtype {safer}"),
+        None => String::new(),
+    })]
+    NotFinite {
+        /// The precision of the computation.
+        precision: Precision,
+    },
+    /// A parameter cannot be read.
+    #[error("{0}")]
+    Parameter(String),
+    /// The device failed; the error is the backend's own.
+    #[error(transparent)]
+    Device(Box<dyn std::error::Error + Send + Sync>),
+}
 
-impl fmt::Display for ShapeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Error {
+    /// Finds the kernels' error in an error of the model.
+    pub fn find(error: &candle_core::Error) -> Option<&Self> {
+        match error {
+            candle_core::Error::Cuda(e) => e.downcast_ref(),
+            candle_core::Error::Context { inner, .. }
+            | candle_core::Error::WithPath { inner, .. }
+            | candle_core::Error::WithBacktrace { inner, .. } => Self::find(inner),
+            _ => None,
+        }
     }
 }
 
-impl std::error::Error for ShapeError {}
+/// The model's errors are candle's. Of its variants, `Cuda` alone carries a typed error.
+impl From<Error> for candle_core::Error {
+    fn from(e: Error) -> Self {
+        Self::Cuda(Box::new(e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_found_in_the_models_errors() {
+        let error = Error::NotFinite { precision: Precision::F16 };
+        let carried = candle_core::Error::from(error).context("decoder");
+        assert!(matches!(Error::find(&carried), Some(Error::NotFinite { precision: Precision::F16 })));
+        assert!(carried.to_string().contains("--dtype bf16"), "{carried}");
+        assert!(Error::find(&candle_core::Error::msg("else")).is_none());
+    }
+}

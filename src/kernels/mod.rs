@@ -1,37 +1,37 @@
-//! The arithmetic, behind three doors that take [`FeatureMap`]s: in f32 on the CPU, and once more in [`cuda`].
+//! The arithmetic: one interface, and an implementation of it for each kind of device.
 //!
-//! | door | what |
+//! | file | what |
 //! | --- | --- |
-//! | [`conv2d::Conv2d`] | a convolution, with group norm and SiLU of its input, bias, and residual in the same pass |
-//! | [`group_norm::GroupNorm`] | the statistics of a group norm, as a scale and a shift for the next convolution |
-//! | [`attention::attention`] | one head over all positions, in memory that grows with their number |
+//! | [`backend`] | the interface that the model uses: maps, weights, and three operations on them |
+//! | [`workspace`] | memory that is reused from one operation to the next |
+//! | [`parameter`] | a tensor of a checkpoint, in the precision in which it is stored |
+//! | [`precision`] | f16, bf16 or f32 |
+//! | [`error`] | why an operation failed |
+//! | [`reference`](mod@reference) | the definitions of convolution and attention in f64, for the tests |
+//! | [`cpu`] | f32 on the CPU: AVX-512, AVX2, or portable |
+//! | `cuda` | f16, bf16 or f32 on NVIDIA's GPUs, with the feature `cuda` |
 //!
-//! | behind them | what |
-//! | --- | --- |
-//! | [`feature_map`] | activations, blocked by 16 channels, and the sums that their writer knew |
-//! | [`workspace`] | memory that stays from one operation to the next |
-//! | [`level`] | which instructions this machine has: AVX-512, AVX2 with FMA, or none in particular |
-//! | [`simd`] | vector code, written once for all levels |
-//! | `gemm` | the matrix product that all doors end in |
-//! | [`cuda`] | the same doors for maps in the memory of a CUDA device |
-//!
-//! A door checks shapes and picks the body; a body holds no policy. Each door has a naive twin in f64, with which the
-//! tests compare it at every level that the machine has. All unsafe code but the memory map of the weights is here.
+//! The operations are convolution (with the group norm and SiLU of its input, bias and residual in the same pass), the
+//! statistics of a group norm, and attention. Entry points validate shapes and choose an implementation; implementations
+//! decide nothing. Tests compare each of them with its definition at every level of the machine. All unsafe code
+//! but the memory map of the weights is here.
 
-pub mod attention;
-pub mod conv2d;
+pub mod backend;
+pub mod cpu;
+#[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod error;
-pub mod feature_map;
-mod gemm;
-pub mod group_norm;
-pub mod level;
-mod memory;
-pub mod simd;
+pub mod parameter;
+pub mod precision;
+pub mod reference;
 pub mod workspace;
 
-pub use conv2d::Kind;
-pub use feature_map::{FeatureMap, Shape};
-pub use group_norm::Norm;
-pub use level::Level;
-pub use workspace::{SharedWorkspace, Workspace};
+pub use backend::{
+    Activation, AttentionParameters, Backend, ConvKind, ConvParameters, FeatureMap, Input, NormParameters,
+    Output, Shape,
+};
+pub use cpu::{Cpu, Level, LevelError};
+pub use error::Error;
+pub use parameter::Parameter;
+pub use precision::Precision;
+pub use workspace::{Workspace, WorkspacePool};

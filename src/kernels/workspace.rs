@@ -1,107 +1,108 @@
-//! Memory that stays from one operation to the next: mapping it anew each time costs more than some operations.
+//! Memory that is reused from one operation to the next. Mapping it each time would cost more than some operations.
 
-use super::conv2d::Filters;
-use super::cuda::Engine;
-use super::feature_map::{FeatureMap, Shape};
-use super::level::{Level, LevelError};
-use std::fmt;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What one picture's way through the network needs.
-pub struct Workspace {
-    /// The instructions to use on the CPU.
-    pub level: Level,
-    /// The CUDA device that computes instead, if one does.
-    pub engine: Option<Arc<Engine>>,
-    /// The filters of the convolution at work.
-    pub filters: Filters,
-    spare: Vec<FeatureMap>,
+use super::{Backend, FeatureMap, Shape};
+
+/// What one picture's pass through the network uses: a backend, and memory that returns to its pool at the end.
+pub struct Workspace<'a, B: Backend> {
+    backend: &'a B,
+    memory: Memory<B>,
 }
 
-impl Workspace {
-    /// An empty one.
-    pub fn new(level: Level) -> Self {
-        Self { level, engine: None, filters: Filters::default(), spare: Vec::new() }
+struct Memory<B: Backend> {
+    spare: Vec<B::Map>,
+    scratch: B::Scratch,
+}
+
+/// The memory of workspaces that are not in use: at most as many as there were passes at the same time. Cheap to clone.
+pub struct WorkspacePool<B: Backend>(Arc<Mutex<Vec<Memory<B>>>>);
+
+impl<'a, B: Backend> Workspace<'a, B> {
+    /// Takes a workspace from the backend's pool, or an empty one.
+    pub fn checkout(backend: &'a B) -> Self {
+        let memory = backend.workspaces().lock().pop();
+        Self { backend, memory: memory.unwrap_or_default() }
     }
 
-    /// A map to write where the workspace computes, with memory of one that was given back.
+    /// The backend that computes.
+    pub fn backend(&self) -> &'a B {
+        self.backend
+    }
+
+    /// Memory for one operation.
+    pub fn scratch(&mut self) -> &mut B::Scratch {
+        &mut self.memory.scratch
+    }
+
+    /// A map to be written, if possible with the memory of one that was given back.
     ///
-    /// The largest is taken: two large maps then take turns through the whole network, and fit the next picture as well.
-    /// Where it is too small all are, and their memory goes back to the system before the new map's is asked for.
-    pub fn take(&mut self, shape: Shape) -> FeatureMap {
-        let largest = (0..self.spare.len()).max_by_key(|&i| self.spare[i].capacity());
-        match largest.filter(|&i| self.spare[i].has_room(shape)) {
-            Some(i) => self.spare.swap_remove(i),
+    /// Reuses the largest spare map, so that two large maps alternate through the whole network and fit the next picture.
+    /// If even that is too small, frees all spare maps before the new map's memory is allocated.
+    pub fn take(&mut self, shape: Shape) -> B::Map {
+        let spare = &mut self.memory.spare;
+        let largest = (0..spare.len()).max_by_key(|&i| spare[i].capacity());
+        match largest.filter(|&i| spare[i].fits(shape)) {
+            Some(i) => spare.swap_remove(i),
             None => {
-                self.spare.clear();
-                self.engine.as_ref().map_or_else(FeatureMap::default, Engine::map)
+                spare.clear();
+                self.backend.empty_map()
             }
         }
     }
 
-    /// Gives back a map that is not needed any more.
-    pub fn give(&mut self, map: FeatureMap) {
-        self.spare.push(map);
+    /// Takes back a map that is no longer needed.
+    pub fn give(&mut self, map: B::Map) {
+        self.memory.spare.push(map);
     }
 }
 
-/// A workspace in which the pictures of several models take turns. Cheap to clone.
-#[derive(Clone)]
-pub struct SharedWorkspace(Arc<Mutex<Workspace>>);
+impl<B: Backend> Drop for Workspace<'_, B> {
+    fn drop(&mut self) {
+        self.backend.workspaces().lock().push(mem::take(&mut self.memory));
+    }
+}
 
-impl SharedWorkspace {
-    /// An empty one, at the level that `VAE_CPU` names or else the machine's best.
-    pub fn new() -> Result<Self, LevelError> {
-        Ok(Self::at(Level::from_env()?))
+impl<B: Backend> WorkspacePool<B> {
+    /// Frees the memory.
+    pub fn clear(&self) {
+        self.lock().clear();
     }
 
-    /// An empty one.
-    pub fn at(level: Level) -> Self {
-        Self(Arc::new(Mutex::new(Workspace::new(level))))
-    }
-
-    /// An empty one that computes on a CUDA device.
-    pub fn on(engine: Engine) -> Self {
-        let mut space = Workspace::new(Level::detect());
-        space.engine = Some(Arc::new(engine));
-        Self(Arc::new(Mutex::new(space)))
-    }
-
-    /// The CUDA device that computes, if one does.
-    pub fn engine(&self) -> Option<Arc<Engine>> {
-        self.lock().engine.clone()
-    }
-
-    /// Gives back all memory to the system and to the device, for other work; it is taken anew when it is needed.
-    pub fn release(&self) {
-        let mut space = self.lock();
-        space.spare.clear();
-        space.filters = Filters::default();
-        if let Some(engine) = &space.engine {
-            engine.release();
-        }
-    }
-
-    /// The workspace, once nobody else uses it.
-    pub fn lock(&self) -> MutexGuard<'_, Workspace> {
-        // A panic elsewhere may have lost maps, which are made anew.
+    /// Locked only while a workspace is taken or returned, never while something is computed.
+    fn lock(&self) -> MutexGuard<'_, Vec<Memory<B>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for SharedWorkspace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a workspace")
+impl<B: Backend> Default for Memory<B> {
+    fn default() -> Self {
+        Self { spare: Vec::new(), scratch: B::Scratch::default() }
+    }
+}
+
+impl<B: Backend> Default for WorkspacePool<B> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<B: Backend> Clone for WorkspacePool<B> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::{Cpu, Level};
 
     #[test]
-    fn two_large_maps_take_turns() {
-        let mut space = Workspace::new(Level::detect());
+    fn two_large_maps_alternate() {
+        let cpu = Cpu::at(Level::detect());
+        let mut space = Workspace::checkout(&cpu);
         let (small, large) = (Shape::new(16, 8, 8), Shape::new(16, 32, 32));
         let [mut a, mut b] = [space.take(small), space.take(large)];
         a.reshape(small);
@@ -110,12 +111,27 @@ mod tests {
         space.give(b);
         space.give(a);
         let again = space.take(small);
-        assert_eq!(again.capacity(), large.floats(), "the largest goes first");
+        assert_eq!(again.capacity(), large.floats(), "the largest buffer is reused first");
         space.give(again);
+        drop(space);
+        let mut space = Workspace::checkout(&cpu);
         let mut last = space.take(large);
         last.reshape(large);
-        assert_eq!(last.data().as_ptr(), memory);
+        assert_eq!(last.data().as_ptr(), memory, "the next workspace has the same memory");
         space.take(Shape::new(16, 64, 64));
-        assert!(space.spare.is_empty(), "what is too small goes back to the system");
+        assert!(space.memory.spare.is_empty(), "maps that are too small are freed");
+    }
+
+    #[test]
+    fn released_memory_is_freed() {
+        let cpu = Cpu::at(Level::detect());
+        let shape = Shape::new(16, 8, 8);
+        let mut space = Workspace::checkout(&cpu);
+        let mut map = space.take(shape);
+        map.reshape(shape);
+        space.give(map);
+        drop(space);
+        cpu.release();
+        assert_eq!(Workspace::checkout(&cpu).take(shape).capacity(), 0);
     }
 }

@@ -55,7 +55,7 @@ impl Summary {
         let (_, c, _, _) = latents.tensor.dims4()?;
         let channel = |j: usize| -> Result<Channel, LatentsError> {
             let values = latents.tensor.narrow(1, j, 1)?.flatten_all()?.to_vec1::<f32>()?;
-            let statistics = Statistics::of(values.iter().copied());
+            let statistics = Statistics::of(&values);
             let histogram = statistics.histogram(values.iter().copied(), BINS);
             Ok(Channel { values: statistics, histogram })
         };

@@ -1,136 +1,169 @@
 //! The two halves with the 1×1 convolutions at the latents, and the scaling of latents.
 //!
-//! A command that encodes loads only [`PictureEncoder`], one that decodes only [`LatentDecoder`].
+//! A program that only encodes loads [`PictureEncoder`] alone, one that only decodes [`LatentDecoder`].
 
-use candle_core::{Device, Error, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::layers::Conv2d;
-use super::parameters::Parameters;
-use super::{Config, Observer, Posterior};
-use crate::kernels::{FeatureMap, Kind, Shape, SharedWorkspace, Workspace};
+use super::parameters::Loader;
+use super::{Config, Observer, Parameters, Posterior};
+use crate::kernels::{Backend, ConvKind, FeatureMap, Shape, Workspace};
 
-/// Picture → posterior: `encoder`, then `quant_conv`.
-#[derive(Debug, Clone)]
-pub struct PictureEncoder {
-    encoder: Encoder,
-    quant_conv: Option<Conv2d>,
-    config: Config,
-    space: SharedWorkspace,
-}
-
-impl PictureEncoder {
-    /// Finds the tensors under `encoder` and `quant_conv`.
-    pub fn new(config: &Config, vb: Parameters, space: &SharedWorkspace) -> Result<Self> {
-        let moments = 2 * config.latent_channels;
-        let quant_conv = || Conv2d::new(moments, moments, Kind::Point, vb.pp("quant_conv"));
-        Ok(Self {
-            encoder: Encoder::new(config, vb.pp("encoder"))?,
-            quant_conv: config.use_quant_conv.then(quant_conv).transpose()?,
-            config: config.clone(),
-            space: space.clone(),
-        })
-    }
-
-    /// Pixels `[n, 3, h, w]` in −1..1 → h `[n, 8, h/8, w/8]`, the encoder's own output.
-    pub fn h(&self, x: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
-        let (_, channels, height, width) = x.dims4()?;
-        let least = self.config.downscale();
-        if channels != self.config.in_channels || height < least || width < least {
-            candle_core::bail!(
-                "the encoder takes [n, {}, h, w] with sides of at least {least}, not {:?}",
-                self.config.in_channels,
-                x.dims()
-            );
-        }
-        for_each_picture(x, &self.space, |x, space| self.encoder.forward(x, space, observer))
-    }
+/// The encoding half of a model, on any backend.
+pub trait EncodePictures {
+    /// Pixels `[n, 3, h, w]` in −1..1 → h `[n, 8, h/8, w/8]`, the output of the encoder itself.
+    fn h(&self, x: &Tensor, observer: &mut dyn Observer) -> Result<Tensor>;
 
     /// h `[n, 8, h/8, w/8]` → moments of the same shape: mean and log-variance.
-    pub fn moments(&self, h: &Tensor) -> Result<Tensor> {
-        match &self.quant_conv {
-            Some(quant_conv) => for_each_picture(h, &self.space, |h, space| quant_conv.replace(h, space)),
-            None => Ok(h.clone()),
-        }
-    }
+    fn moments(&self, h: &Tensor) -> Result<Tensor>;
 
     /// Pixels `[n, 3, h, w]` in −1..1 → the distribution of their latents.
-    pub fn encode(&self, x: &Tensor) -> Result<Posterior> {
+    fn encode(&self, x: &Tensor) -> Result<Posterior> {
         Posterior::new(&self.moments(&self.h(x, &mut ())?)?)
     }
 }
 
-/// Latents → picture: `post_quant_conv`, then `decoder`.
-#[derive(Debug, Clone)]
-pub struct LatentDecoder {
-    post_quant_conv: Option<Conv2d>,
-    decoder: Decoder,
-    config: Config,
-    space: SharedWorkspace,
+/// The decoding half of a model, on any backend.
+pub trait DecodeLatents {
+    /// Unscaled latents `[n, 4, h/8, w/8]` → z of the same shape, the input of the decoder itself.
+    fn z(&self, latents: &Tensor) -> Result<Tensor>;
+
+    /// z → pixels `[n, 3, h, w]`, about −1..1 (not clamped): the output of the decoder itself.
+    fn dec(&self, z: &Tensor, observer: &mut dyn Observer) -> Result<Tensor>;
+
+    /// Unscaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
+    fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.dec(&self.z(latents)?, &mut ())
+    }
 }
 
-impl LatentDecoder {
-    /// Finds the tensors under `post_quant_conv` and `decoder`.
-    pub fn new(config: &Config, vb: Parameters, space: &SharedWorkspace) -> Result<Self> {
-        let c = config.latent_channels;
-        let post_quant_conv = || Conv2d::new(c, c, Kind::Point, vb.pp("post_quant_conv"));
+/// Picture → posterior: `encoder`, then `quant_conv`.
+#[derive(Debug)]
+pub struct PictureEncoder<B: Backend> {
+    encoder: Encoder<B>,
+    quant_conv: Option<Conv2d<B>>,
+    config: Config,
+    backend: B,
+}
+
+impl<B: Backend> PictureEncoder<B> {
+    /// Loads the tensors under `encoder` and `quant_conv`.
+    ///
+    /// # Errors
+    /// If a tensor is missing, or has another shape than the config says.
+    pub fn new(backend: &B, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
+        let tensors = tensors.into();
+        let load = Loader::new(backend, &tensors);
+        let moments = 2 * config.latent_channels;
+        let quant_conv = || Conv2d::new(moments, moments, ConvKind::Point, load.under("quant_conv"));
         Ok(Self {
-            post_quant_conv: config.use_post_quant_conv.then(post_quant_conv).transpose()?,
-            decoder: Decoder::new(config, vb.pp("decoder"))?,
+            encoder: Encoder::new(config, load.under("encoder"))?,
+            quant_conv: config.use_quant_conv.then(quant_conv).transpose()?,
             config: config.clone(),
-            space: space.clone(),
+            backend: backend.clone(),
         })
     }
+}
 
-    /// Unscaled latents `[n, 4, h/8, w/8]` → z of the same shape, the decoder's own input.
-    pub fn z(&self, latents: &Tensor) -> Result<Tensor> {
+impl<B: Backend> EncodePictures for PictureEncoder<B> {
+    fn h(&self, x: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
+        let (_, channels, height, width) = x.dims4()?;
+        let least = self.config.downscale();
+        if channels != self.config.in_channels || height < least || width < least {
+            candle_core::bail!(
+                "the encoder's input must be [n, {}, h, w] with sides of at least {least}, not {:?}",
+                self.config.in_channels,
+                x.dims()
+            );
+        }
+        for_each_picture(&self.backend, x, |x, space| self.encoder.forward(x, space, observer))
+    }
+
+    fn moments(&self, h: &Tensor) -> Result<Tensor> {
+        match &self.quant_conv {
+            Some(quant_conv) => {
+                for_each_picture(&self.backend, h, |h, space| quant_conv.forward_owned(h, space))
+            }
+            None => Ok(h.clone()),
+        }
+    }
+}
+
+/// Latents → picture: `post_quant_conv`, then `decoder`.
+#[derive(Debug)]
+pub struct LatentDecoder<B: Backend> {
+    post_quant_conv: Option<Conv2d<B>>,
+    decoder: Decoder<B>,
+    config: Config,
+    backend: B,
+}
+
+impl<B: Backend> LatentDecoder<B> {
+    /// Loads the tensors under `post_quant_conv` and `decoder`.
+    ///
+    /// # Errors
+    /// If a tensor is missing, or has another shape than the config says.
+    pub fn new(backend: &B, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
+        let tensors = tensors.into();
+        let load = Loader::new(backend, &tensors);
+        let c = config.latent_channels;
+        let post_quant_conv = || Conv2d::new(c, c, ConvKind::Point, load.under("post_quant_conv"));
+        Ok(Self {
+            post_quant_conv: config.use_post_quant_conv.then(post_quant_conv).transpose()?,
+            decoder: Decoder::new(config, load.under("decoder"))?,
+            config: config.clone(),
+            backend: backend.clone(),
+        })
+    }
+}
+
+impl<B: Backend> DecodeLatents for LatentDecoder<B> {
+    fn z(&self, latents: &Tensor) -> Result<Tensor> {
         let (_, channels, height, width) = latents.dims4()?;
         if channels != self.config.latent_channels || height == 0 || width == 0 {
             let c = self.config.latent_channels;
-            candle_core::bail!("the decoder takes latents [n, {c}, h, w], not {:?}", latents.dims());
+            candle_core::bail!(
+                "the decoder's input must be latents [n, {c}, h, w], not {:?}",
+                latents.dims()
+            );
         }
         match &self.post_quant_conv {
             Some(post_quant_conv) => {
-                for_each_picture(latents, &self.space, |z, space| post_quant_conv.replace(z, space))
+                for_each_picture(&self.backend, latents, |z, space| post_quant_conv.forward_owned(z, space))
             }
             None => Ok(latents.clone()),
         }
     }
 
-    /// z → pixels `[n, 3, h, w]`, about −1..1 (not clamped): the decoder's own output.
-    pub fn dec(&self, z: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
-        for_each_picture(z, &self.space, |z, space| self.decoder.forward(z, space, observer))
-    }
-
-    /// Unscaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
-    pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        self.dec(&self.z(latents)?, &mut ())
+    fn dec(&self, z: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
+        for_each_picture(&self.backend, z, |z, space| self.decoder.forward(z, space, observer))
     }
 }
 
-/// Both halves of one checkpoint.
-#[derive(Debug, Clone)]
-pub struct AutoencoderKl {
+/// The encoder and decoder of one checkpoint.
+///
+/// Several threads can use one model at once: each pass takes its memory from a pool, and nothing is locked meanwhile.
+#[derive(Debug)]
+pub struct AutoencoderKl<B: Backend> {
     /// Picture → posterior.
-    pub encoder: PictureEncoder,
+    pub encoder: PictureEncoder<B>,
     /// Latents → picture.
-    pub decoder: LatentDecoder,
+    pub decoder: LatentDecoder<B>,
     config: Config,
 }
 
-impl AutoencoderKl {
-    /// Finds all tensors of the checkpoint: a [`Parameters`], or candle's `VarBuilder`.
-    pub fn new(config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
-        Self::within(&SharedWorkspace::new().map_err(Error::wrap)?, config, tensors)
-    }
-
-    /// The same, in a workspace that is there already.
-    pub fn within(space: &SharedWorkspace, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
-        let vb = tensors.into();
+impl<B: Backend> AutoencoderKl<B> {
+    /// Loads all tensors of the checkpoint: a [`Parameters`], or candle's `VarBuilder`.
+    ///
+    /// # Errors
+    /// If a tensor is missing, or has another shape than the config says.
+    pub fn new(backend: &B, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
+        let tensors = tensors.into();
         Ok(Self {
-            encoder: PictureEncoder::new(config, vb.clone(), space)?,
-            decoder: LatentDecoder::new(config, vb, space)?,
+            encoder: PictureEncoder::new(backend, config, tensors.clone())?,
+            decoder: LatentDecoder::new(backend, config, tensors)?,
             config: config.clone(),
         })
     }
@@ -151,40 +184,40 @@ impl AutoencoderKl {
     }
 }
 
-/// `[n, c, h, w]` → `[n, c', h', w']`, picture by picture: a batch needs no more memory than one picture.
-fn for_each_picture(
+/// `[n, c, h, w]` → `[n, c', h', w']`, one picture at a time, so that a batch needs no more memory than one picture.
+fn for_each_picture<B: Backend>(
+    backend: &B,
     batch: &Tensor,
-    space: &SharedWorkspace,
-    mut forward: impl FnMut(FeatureMap, &mut Workspace) -> Result<FeatureMap>,
+    mut forward: impl FnMut(B::Map, &mut Workspace<B>) -> Result<B::Map>,
 ) -> Result<Tensor> {
     let (n, channels, height, width) = batch.dims4()?;
-    let mut space = space.lock();
+    let shape = Shape::new(channels, height, width);
+    let mut space = Workspace::checkout(backend);
     let mut results = Vec::with_capacity(n);
     for i in 0..n {
-        let shape = Shape::new(channels, height, width);
         let mut x = space.take(shape);
-        x.load(&batch.get(i)?.flatten_all()?.to_vec1::<f32>()?, shape)?;
+        backend.load(&batch.get(i)?.flatten_all()?.to_vec1::<f32>()?, shape, &mut x)?;
         let y = forward(x, &mut space)?;
         let Shape { channels, height, width } = y.shape();
-        results.push(Tensor::from_vec(y.fetch()?, (1, channels, height, width), &Device::Cpu)?);
+        results.push(Tensor::from_vec(backend.fetch(&y)?, (1, channels, height, width), &Device::Cpu)?);
         space.give(y);
     }
     Tensor::cat(&results, 0)
 }
 
 impl Config {
-    /// What the VAE samples → what diffusion models work on: `(z − shift) · scaling_factor`.
+    /// Scales the VAE's latents for diffusion models: `(z − shift) · scaling_factor`.
     pub fn scale(&self, z: &Tensor) -> Result<Tensor> {
         z.affine(self.scaling_factor, -self.shift_factor.unwrap_or(0.0) * self.scaling_factor)
     }
 
-    /// The reverse of [`Config::scale`]: `latents / scaling_factor + shift`.
+    /// The inverse of [`Config::scale`]: `latents / scaling_factor + shift`.
     pub fn unscale(&self, latents: &Tensor) -> Result<Tensor> {
         unscale(latents, self.scaling_factor, self.shift_factor.unwrap_or(0.0))
     }
 }
 
-/// `latents / scaling_factor + shift`, for latents whose file says by what they were scaled.
+/// `latents / scaling_factor + shift`, for latents whose file states the factor that was applied.
 pub fn unscale(latents: &Tensor, scaling_factor: f64, shift: f64) -> Result<Tensor> {
     latents.affine(1.0 / scaling_factor, shift)
 }

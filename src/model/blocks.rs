@@ -1,63 +1,69 @@
-//! The blocks that encoder and decoder are made of.
+//! The blocks of encoder and decoder.
 
 use candle_core::Result;
 
+use super::Config;
 use super::layers::{Attention, Conv2d, GroupNorm};
-use super::parameters::Parameters;
-use crate::kernels::{FeatureMap, Kind, Workspace};
+use super::parameters::Loader;
+use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 
 /// Two convolutions, each after a group norm and SiLU, and a shortcut around them.
-#[derive(Debug, Clone)]
-pub struct ResnetBlock {
-    norm1: GroupNorm,
-    conv1: Conv2d,
-    norm2: GroupNorm,
-    conv2: Conv2d,
-    conv_shortcut: Option<Conv2d>,
+#[derive(Debug)]
+pub struct ResnetBlock<B: Backend> {
+    norm1: GroupNorm<B>,
+    conv1: Conv2d<B>,
+    norm2: GroupNorm<B>,
+    conv2: Conv2d<B>,
+    conv_shortcut: Option<Conv2d<B>>,
 }
 
-impl ResnetBlock {
-    /// `resnets.{j}`; there is a `conv_shortcut` where the number of channels changes.
-    pub fn new(groups: usize, c_in: usize, c_out: usize, vb: Parameters) -> Result<Self> {
-        let shortcut = || Conv2d::new(c_in, c_out, Kind::Point, vb.pp("conv_shortcut"));
+impl<B: Backend> ResnetBlock<B> {
+    /// `resnets.{j}`; it has a `conv_shortcut` if the number of channels changes.
+    pub fn new(groups: usize, c_in: usize, c_out: usize, load: Loader<B>) -> Result<Self> {
+        let shortcut = || Conv2d::new(c_in, c_out, ConvKind::Point, load.under("conv_shortcut"));
         Ok(Self {
-            norm1: GroupNorm::new(groups, c_in, true, vb.pp("norm1"))?,
-            conv1: Conv2d::new(c_in, c_out, Kind::Same, vb.pp("conv1"))?,
-            norm2: GroupNorm::new(groups, c_out, true, vb.pp("norm2"))?,
-            conv2: Conv2d::new(c_out, c_out, Kind::Same, vb.pp("conv2"))?,
+            norm1: GroupNorm::new(groups, c_in, Activation::Silu, load.under("norm1"))?,
+            conv1: Conv2d::new(c_in, c_out, ConvKind::Same, load.under("conv1"))?,
+            norm2: GroupNorm::new(groups, c_out, Activation::Silu, load.under("norm2"))?,
+            conv2: Conv2d::new(c_out, c_out, ConvKind::Same, load.under("conv2"))?,
             conv_shortcut: (c_in != c_out).then(shortcut).transpose()?,
         })
     }
 
     /// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`; `[in, h, w]` → `[out, h, w]`
-    pub fn forward(&self, mut x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
-        let h = self.conv1.forward(&x, Some(&self.norm1.of(&x)?), space)?;
-        if let Some(shortcut) = &self.conv_shortcut {
-            x = shortcut.replace(x, space)?;
-        }
-        self.conv2.add_to(&mut x, &h, Some(&self.norm2.of(&h)?), space)?;
+    pub fn forward(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
+        let h = self.conv1.forward(&x, Some(&self.norm1.of(&x, space)?), space)?; // [out, h, w]
+        let mut y = match &self.conv_shortcut {
+            Some(shortcut) => shortcut.forward_owned(x, space)?, // [out, h, w]
+            None => x,
+        };
+        self.conv2.add_to(&mut y, &h, Some(&self.norm2.of(&h, space)?), space)?; // [out, h, w]
         space.give(h);
-        Ok(x)
+        Ok(y)
     }
 }
 
 /// Residual block, attention, residual block, at the latents' resolution.
-#[derive(Debug, Clone)]
-pub struct MidBlock {
-    resnets: [ResnetBlock; 2],
-    attention: Option<Attention>,
+#[derive(Debug)]
+pub struct MidBlock<B: Backend> {
+    resnets: [ResnetBlock<B>; 2],
+    attention: Option<Attention<B>>,
 }
 
-impl MidBlock {
-    /// `mid_block`; the attention can be absent (`mid_block_add_attention`).
-    pub fn new(groups: usize, channels: usize, attention: bool, vb: Parameters) -> Result<Self> {
-        let resnet = |j: usize| ResnetBlock::new(groups, channels, channels, vb.pp("resnets").pp(j));
-        let attention = attention.then(|| Attention::new(groups, channels, vb.pp("attentions.0")));
-        Ok(Self { resnets: [resnet(0)?, resnet(1)?], attention: attention.transpose()? })
+impl<B: Backend> MidBlock<B> {
+    /// `mid_block`; it has no attention if the config says so (`mid_block_add_attention`).
+    pub fn new(config: &Config, channels: usize, load: Loader<B>) -> Result<Self> {
+        let groups = config.norm_num_groups;
+        let resnet = |j: usize| ResnetBlock::new(groups, channels, channels, load.under("resnets").under(j));
+        let attention = || Attention::new(groups, channels, load.under("attentions.0"));
+        Ok(Self {
+            resnets: [resnet(0)?, resnet(1)?],
+            attention: config.mid_block_add_attention.then(attention).transpose()?,
+        })
     }
 
-    /// `[c, h, w]` → the same shape.
-    pub fn forward(&self, x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+    /// `[c, h, w]` → the same shape
+    pub fn forward(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
         let mut h = self.resnets[0].forward(x, space)?;
         if let Some(attention) = &self.attention {
             h = attention.forward(h, space)?;
@@ -66,86 +72,83 @@ impl MidBlock {
     }
 }
 
-/// Residual blocks, then a halving of both sides.
-#[derive(Debug, Clone)]
-pub struct DownBlock {
-    resnets: Vec<ResnetBlock>,
-    downsampler: Option<Conv2d>,
-}
-
-/// What one resolution of the encoder or decoder has.
+/// What the encoder or the decoder has at one resolution.
 #[derive(Debug, Clone, Copy)]
-pub struct Stage {
-    /// Channels that come in.
+pub struct Resolution {
+    /// Input channels.
     pub c_in: usize,
-    /// Channels that go out.
+    /// Output channels.
     pub c_out: usize,
     /// Residual blocks.
     pub layers: usize,
-    /// Whether the resolution changes at the end.
+    /// Whether another resolution follows.
     pub resample: bool,
 }
 
-impl Stage {
-    fn resnets(&self, groups: usize, vb: &Parameters) -> Result<Vec<ResnetBlock>> {
-        let c_in = |j: usize| if j == 0 { self.c_in } else { self.c_out };
-        (0..self.layers)
-            .map(|j| ResnetBlock::new(groups, c_in(j), self.c_out, vb.pp("resnets").pp(j)))
-            .collect()
-    }
+/// Residual blocks, then a convolution that halves both sides.
+#[derive(Debug)]
+pub struct DownBlock<B: Backend> {
+    resnets: Vec<ResnetBlock<B>>,
+    downsampler: Option<Conv2d<B>>,
 }
 
-impl DownBlock {
+impl<B: Backend> DownBlock<B> {
     /// `down_blocks.{i}`
-    pub fn new(groups: usize, stage: Stage, vb: Parameters) -> Result<Self> {
-        let downsampler = || Conv2d::new(stage.c_out, stage.c_out, Kind::Down2, vb.pp("downsamplers.0.conv"));
+    pub fn new(groups: usize, at: Resolution, load: Loader<B>) -> Result<Self> {
+        let downsampler = load.under("downsamplers.0.conv");
+        let downsampler = || Conv2d::new(at.c_out, at.c_out, ConvKind::Down2, downsampler);
         Ok(Self {
-            resnets: stage.resnets(groups, &vb)?,
-            downsampler: stage.resample.then(downsampler).transpose()?,
+            resnets: resnets(groups, at, &load)?,
+            downsampler: at.resample.then(downsampler).transpose()?,
         })
     }
 
-    /// `[in, h, w]` → `[out, h/2, w/2]`, or `[out, h, w]` in the last block.
-    pub fn forward(&self, x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+    /// `[in, h, w]` → `[out, h/2, w/2]`, or `[out, h, w]` in the last block
+    pub fn forward(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
         chain(&self.resnets, self.downsampler.as_ref(), x, space)
     }
 }
 
-/// Residual blocks, then a doubling of both sides.
-#[derive(Debug, Clone)]
-pub struct UpBlock {
-    resnets: Vec<ResnetBlock>,
-    upsampler: Option<Conv2d>,
+/// Residual blocks, then an upsampling that doubles both sides, and a convolution.
+#[derive(Debug)]
+pub struct UpBlock<B: Backend> {
+    resnets: Vec<ResnetBlock<B>>,
+    upsampler: Option<Conv2d<B>>,
 }
 
-impl UpBlock {
+impl<B: Backend> UpBlock<B> {
     /// `up_blocks.{i}`
-    pub fn new(groups: usize, stage: Stage, vb: Parameters) -> Result<Self> {
-        let upsampler = || Conv2d::new(stage.c_out, stage.c_out, Kind::Up2, vb.pp("upsamplers.0.conv"));
-        Ok(Self {
-            resnets: stage.resnets(groups, &vb)?,
-            upsampler: stage.resample.then(upsampler).transpose()?,
-        })
+    pub fn new(groups: usize, at: Resolution, load: Loader<B>) -> Result<Self> {
+        let upsampler = load.under("upsamplers.0.conv");
+        let upsampler = || Conv2d::new(at.c_out, at.c_out, ConvKind::Up2, upsampler);
+        Ok(Self { resnets: resnets(groups, at, &load)?, upsampler: at.resample.then(upsampler).transpose()? })
     }
 
-    /// `[in, h, w]` → `[out, 2h, 2w]`, or `[out, h, w]` in the last block.
-    pub fn forward(&self, x: FeatureMap, space: &mut Workspace) -> Result<FeatureMap> {
+    /// `[in, h, w]` → `[out, 2h, 2w]`, or `[out, h, w]` in the last block
+    pub fn forward(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
         chain(&self.resnets, self.upsampler.as_ref(), x, space)
     }
 }
 
-fn chain(
-    resnets: &[ResnetBlock],
-    resampler: Option<&Conv2d>,
-    x: FeatureMap,
-    space: &mut Workspace,
-) -> Result<FeatureMap> {
+/// `resnets`, of which the first changes the number of channels.
+fn resnets<B: Backend>(groups: usize, at: Resolution, load: &Loader<B>) -> Result<Vec<ResnetBlock<B>>> {
+    let c_in = |j: usize| if j == 0 { at.c_in } else { at.c_out };
+    let resnet = |j| ResnetBlock::new(groups, c_in(j), at.c_out, load.under("resnets").under(j));
+    (0..at.layers).map(resnet).collect()
+}
+
+fn chain<B: Backend>(
+    resnets: &[ResnetBlock<B>],
+    resampler: Option<&Conv2d<B>>,
+    x: B::Map,
+    space: &mut Workspace<B>,
+) -> Result<B::Map> {
     let mut h = x;
     for resnet in resnets {
         h = resnet.forward(h, space)?;
     }
     match resampler {
-        Some(resampler) => resampler.replace(h, space),
+        Some(resampler) => resampler.forward_owned(h, space),
         None => Ok(h),
     }
 }

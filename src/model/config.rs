@@ -1,6 +1,6 @@
-//! `config.json` of an `AutoencoderKL`: what the checkpoint says about its own shape.
+//! `config.json` of an `AutoencoderKL`: the architecture of a checkpoint.
 //!
-//! Keys that a file lacks have diffusers' defaults (`AutoencoderKL.__init__` in
+//! Missing keys have diffusers' defaults (`AutoencoderKL.__init__` in
 //! `diffusers/models/autoencoders/autoencoder_kl.py`).
 
 use serde::Deserialize;
@@ -21,15 +21,15 @@ pub struct Config {
     pub latent_channels: usize,
     /// Groups of every group norm.
     pub norm_num_groups: usize,
-    /// Latents are multiplied by this, so that their variance is about 1.
+    /// Factor of the latents that makes their variance about 1.
     pub scaling_factor: f64,
-    /// Subtracted from the latents before they are scaled; SD2 has none.
+    /// Subtracted from the latents before scaling; `None` for SD2.
     pub shift_factor: Option<f64>,
     /// Whether a 1×1 convolution follows the encoder.
     pub use_quant_conv: bool,
     /// Whether a 1×1 convolution precedes the decoder.
     pub use_post_quant_conv: bool,
-    /// Whether the middle of encoder and decoder attends over all positions.
+    /// Whether the mid blocks of encoder and decoder have an attention layer.
     pub mid_block_add_attention: bool,
     act_fn: String,
     down_block_types: Vec<String>,
@@ -60,19 +60,19 @@ impl Default for Config {
     }
 }
 
-/// Why a `config.json` does not describe a VAE that this crate can run.
+/// Why a `config.json` does not describe a VAE that this crate supports.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not JSON, or a key of the wrong type.
-    #[error("it is no valid config: {0}")]
+    #[error("not a valid config: {0}")]
     Json(serde_json::Error),
-    /// The config of another kind of model.
+    /// The config describes another kind of model.
     #[error(
         "it describes a `{0}`, not an AutoencoderKL; \
-         point --model at the VAE's own folder (in a pipeline, the one called `vae`)"
+         point --model at the VAE's own folder (`vae` in a pipeline)"
     )]
     OtherModel(String),
-    /// An AutoencoderKL with a part that SD's VAE family does not have, or sizes that cannot be.
+    /// An AutoencoderKL with a part that SD's VAE family does not have, or with invalid sizes.
     #[error("{0}")]
     Unsupported(String),
 }
@@ -88,7 +88,7 @@ impl Config {
         }
     }
 
-    /// How many picture pixels one latent pixel spans along a side: 8 for SD2.
+    /// Picture pixels per latent pixel along a side: 8 for SD2.
     pub fn downscale(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }
@@ -98,7 +98,7 @@ impl Config {
         let channels = &self.block_out_channels;
         if channels.is_empty() || channels.len() > 8 {
             return refuse(format!(
-                "`block_out_channels` has {} entries; 1 to 8 are possible",
+                "`block_out_channels` has {} entries; 1 to 8 are supported",
                 channels.len()
             ));
         }
@@ -108,11 +108,11 @@ impl Config {
         let groups = self.norm_num_groups;
         for &c in channels {
             if c == 0 || c > 8192 {
-                return refuse(format!("`block_out_channels` has {c}; 1 to 8192 are possible"));
+                return refuse(format!("`block_out_channels` has {c}; 1 to 8192 are supported"));
             }
             if !c.is_multiple_of(groups) {
                 return refuse(format!(
-                    "`block_out_channels` has {c}, which {groups} norm groups do not divide"
+                    "`block_out_channels` contains {c}, which is not divisible by `norm_num_groups` ({groups})"
                 ));
             }
         }
@@ -120,29 +120,38 @@ impl Config {
             [("latent_channels", self.latent_channels, 256), ("layers_per_block", self.layers_per_block, 16)]
         {
             if value == 0 || value > most {
-                return refuse(format!("`{key}` is {value}; 1 to {most} are possible"));
+                return refuse(format!("`{key}` is {value}; 1 to {most} are supported"));
             }
         }
         if (self.in_channels, self.out_channels) != (3, 3) {
             let (c_in, c_out) = (self.in_channels, self.out_channels);
-            return refuse(format!("its pictures have {c_in} channels in and {c_out} out, and not 3"));
+            return refuse(format!(
+                "`in_channels` is {c_in} and `out_channels` {c_out}; only 3 is supported"
+            ));
         }
         if !(self.scaling_factor.is_finite() && self.scaling_factor > 0.0) {
-            return refuse(format!("`scaling_factor` is {}", self.scaling_factor));
+            return refuse(format!(
+                "`scaling_factor` is {}; it must be a positive number",
+                self.scaling_factor
+            ));
         }
         if self.act_fn != "silu" && self.act_fn != "swish" {
-            return refuse(format!("`act_fn` is `{}`; only silu is possible", self.act_fn));
+            return refuse(format!("`act_fn` is `{}`; only silu is supported", self.act_fn));
         }
         for types in [&self.down_block_types, &self.up_block_types] {
             if !types.is_empty() && types.len() != channels.len() {
-                return refuse(format!("it has {} block types for {} channels", types.len(), channels.len()));
+                return refuse(format!(
+                    "{} block types for {} entries of `block_out_channels`",
+                    types.len(),
+                    channels.len()
+                ));
             }
         }
         let unknown = |types: &[String], known: &str| types.iter().find(|t| *t != known).cloned();
         if let Some(other) = unknown(&self.down_block_types, "DownEncoderBlock2D")
             .or_else(|| unknown(&self.up_block_types, "UpDecoderBlock2D"))
         {
-            return refuse(format!("it has a block of type `{other}`, which SD's VAE does not have"));
+            return refuse(format!("block type `{other}` is not supported"));
         }
         Ok(())
     }

@@ -1,62 +1,62 @@
-//! z → picture: the rebuilding half (`Decoder` in `diffusers/models/autoencoders/vae.py`).
+//! z → picture: the decoding half (`Decoder` in `diffusers/models/autoencoders/vae.py`).
 
 use candle_core::Result;
 
-use super::blocks::{MidBlock, Stage, UpBlock};
+use super::blocks::{MidBlock, Resolution, UpBlock};
 use super::layers::{Conv2d, GroupNorm};
-use super::parameters::Parameters;
+use super::parameters::Loader;
 use super::{Config, Observer};
-use crate::kernels::{FeatureMap, Kind, Workspace};
+use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 
-/// The rebuilding half.
-#[derive(Debug, Clone)]
-pub struct Decoder {
-    conv_in: Conv2d,
-    mid_block: MidBlock,
-    up_blocks: Vec<UpBlock>,
-    conv_norm_out: GroupNorm,
-    conv_out: Conv2d,
+/// The decoding half.
+#[derive(Debug)]
+pub struct Decoder<B: Backend> {
+    conv_in: Conv2d<B>,
+    mid_block: MidBlock<B>,
+    up_blocks: Vec<UpBlock<B>>,
+    conv_norm_out: GroupNorm<B>,
+    conv_out: Conv2d<B>,
 }
 
-impl Decoder {
-    /// Reads the tensors under `decoder`.
-    pub fn new(config: &Config, vb: Parameters) -> Result<Self> {
+impl<B: Backend> Decoder<B> {
+    /// Loads the tensors under `decoder`.
+    pub fn new(config: &Config, load: Loader<B>) -> Result<Self> {
         let groups = config.norm_num_groups;
         let channels: Vec<usize> = config.block_out_channels.iter().rev().copied().collect(); // [512, 512, 256, 128]
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let up_block = |i: usize| {
-            let stage = Stage {
+            let at = Resolution {
                 c_in: channels[i.saturating_sub(1)],
                 c_out: channels[i],
                 layers: config.layers_per_block + 1,
                 resample: i + 1 < channels.len(),
             };
-            UpBlock::new(groups, stage, vb.pp("up_blocks").pp(i))
+            UpBlock::new(groups, at, load.under("up_blocks").under(i))
         };
         Ok(Self {
-            conv_in: Conv2d::new(config.latent_channels, first, Kind::Same, vb.pp("conv_in"))?,
-            mid_block: MidBlock::new(groups, first, config.mid_block_add_attention, vb.pp("mid_block"))?,
+            conv_in: Conv2d::new(config.latent_channels, first, ConvKind::Same, load.under("conv_in"))?,
+            mid_block: MidBlock::new(config, first, load.under("mid_block"))?,
             up_blocks: (0..channels.len()).map(up_block).collect::<Result<_>>()?,
-            conv_norm_out: GroupNorm::new(groups, last, true, vb.pp("conv_norm_out"))?,
-            conv_out: Conv2d::new(last, config.out_channels, Kind::Same, vb.pp("conv_out"))?,
+            conv_norm_out: GroupNorm::new(groups, last, Activation::Silu, load.under("conv_norm_out"))?,
+            conv_out: Conv2d::new(last, config.out_channels, ConvKind::Same, load.under("conv_out"))?,
         })
     }
 
     /// z `[4, h/8, w/8]` → pixels `[3, h, w]`, about −1..1 (not clamped).
     pub fn forward(
         &self,
-        z: FeatureMap,
-        space: &mut Workspace,
+        z: B::Map,
+        space: &mut Workspace<B>,
         observer: &mut dyn Observer,
-    ) -> Result<FeatureMap> {
-        let h = self.conv_in.replace(z, space)?; // [512, h/8, w/8]
-        observer.block(format_args!("decoder.conv_in"), &h);
+    ) -> Result<B::Map> {
+        let h = self.conv_in.forward_owned(z, space)?; // [512, h/8, w/8]
+        observer.block(format_args!("decoder.conv_in"), &h)?;
         let mut h = self.mid_block.forward(h, space)?; // [512, h/8, w/8]
-        observer.block(format_args!("decoder.mid_block"), &h);
+        observer.block(format_args!("decoder.mid_block"), &h)?;
         for (i, block) in self.up_blocks.iter().enumerate() {
             h = block.forward(h, space)?; // [512, h/4, w/4], [512, h/2, w/2], [256, h, w], [128, h, w]
-            observer.block(format_args!("decoder.up_blocks.{i}"), &h);
+            observer.block(format_args!("decoder.up_blocks.{i}"), &h)?;
         }
-        self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h)?), space) // [3, h, w]
+        self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h, space)?), space) // [3, h, w]
     }
 }

@@ -1,63 +1,63 @@
-//! Picture → h: the compressing half (`Encoder` in `diffusers/models/autoencoders/vae.py`).
+//! Picture → h: the encoding half (`Encoder` in `diffusers/models/autoencoders/vae.py`).
 
 use candle_core::Result;
 
-use super::blocks::{DownBlock, MidBlock, Stage};
+use super::blocks::{DownBlock, MidBlock, Resolution};
 use super::layers::{Conv2d, GroupNorm};
-use super::parameters::Parameters;
+use super::parameters::Loader;
 use super::{Config, Observer};
-use crate::kernels::{FeatureMap, Kind, Workspace};
+use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 
-/// The compressing half.
-#[derive(Debug, Clone)]
-pub struct Encoder {
-    conv_in: Conv2d,
-    down_blocks: Vec<DownBlock>,
-    mid_block: MidBlock,
-    conv_norm_out: GroupNorm,
-    conv_out: Conv2d,
+/// The encoding half.
+#[derive(Debug)]
+pub struct Encoder<B: Backend> {
+    conv_in: Conv2d<B>,
+    down_blocks: Vec<DownBlock<B>>,
+    mid_block: MidBlock<B>,
+    conv_norm_out: GroupNorm<B>,
+    conv_out: Conv2d<B>,
 }
 
-impl Encoder {
-    /// Reads the tensors under `encoder`.
-    pub fn new(config: &Config, vb: Parameters) -> Result<Self> {
+impl<B: Backend> Encoder<B> {
+    /// Loads the tensors under `encoder`.
+    pub fn new(config: &Config, load: Loader<B>) -> Result<Self> {
         let groups = config.norm_num_groups;
         let channels = &config.block_out_channels; // [128, 256, 512, 512]
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let down_block = |i: usize| {
-            let stage = Stage {
+            let at = Resolution {
                 c_in: channels[i.saturating_sub(1)],
                 c_out: channels[i],
                 layers: config.layers_per_block,
                 resample: i + 1 < channels.len(),
             };
-            DownBlock::new(groups, stage, vb.pp("down_blocks").pp(i))
+            DownBlock::new(groups, at, load.under("down_blocks").under(i))
         };
         let moments = 2 * config.latent_channels;
         Ok(Self {
-            conv_in: Conv2d::new(config.in_channels, first, Kind::Same, vb.pp("conv_in"))?,
+            conv_in: Conv2d::new(config.in_channels, first, ConvKind::Same, load.under("conv_in"))?,
             down_blocks: (0..channels.len()).map(down_block).collect::<Result<_>>()?,
-            mid_block: MidBlock::new(groups, last, config.mid_block_add_attention, vb.pp("mid_block"))?,
-            conv_norm_out: GroupNorm::new(groups, last, true, vb.pp("conv_norm_out"))?,
-            conv_out: Conv2d::new(last, moments, Kind::Same, vb.pp("conv_out"))?,
+            mid_block: MidBlock::new(config, last, load.under("mid_block"))?,
+            conv_norm_out: GroupNorm::new(groups, last, Activation::Silu, load.under("conv_norm_out"))?,
+            conv_out: Conv2d::new(last, moments, ConvKind::Same, load.under("conv_out"))?,
         })
     }
 
     /// Pixels `[3, h, w]` in −1..1 → h `[8, h/8, w/8]`.
     pub fn forward(
         &self,
-        x: FeatureMap,
-        space: &mut Workspace,
+        x: B::Map,
+        space: &mut Workspace<B>,
         observer: &mut dyn Observer,
-    ) -> Result<FeatureMap> {
-        let mut h = self.conv_in.replace(x, space)?; // [128, h, w]
-        observer.block(format_args!("encoder.conv_in"), &h);
+    ) -> Result<B::Map> {
+        let mut h = self.conv_in.forward_owned(x, space)?; // [128, h, w]
+        observer.block(format_args!("encoder.conv_in"), &h)?;
         for (i, block) in self.down_blocks.iter().enumerate() {
             h = block.forward(h, space)?; // [128, h/2, w/2], [256, h/4, w/4], [512, h/8, w/8] twice
-            observer.block(format_args!("encoder.down_blocks.{i}"), &h);
+            observer.block(format_args!("encoder.down_blocks.{i}"), &h)?;
         }
         let h = self.mid_block.forward(h, space)?; // [512, h/8, w/8]
-        observer.block(format_args!("encoder.mid_block"), &h);
-        self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h)?), space) // [8, h/8, w/8]
+        observer.block(format_args!("encoder.mid_block"), &h)?;
+        self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h, space)?), space) // [8, h/8, w/8]
     }
 }

@@ -1,34 +1,54 @@
-//! The model: Stable Diffusion's `AutoencoderKL`, in checkpoint order, with checkpoint names.
+//! The model: Stable Diffusion's `AutoencoderKL`, with the names and the order of its checkpoint.
 //!
-//! Read it in this order; each file uses only those before it:
+//! Recommended reading order (each file uses only those before it):
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`config`] | `config.json` |
-//! | [`parameters`] | the tensors of a checkpoint, where they lie |
-//! | [`layers`] | `conv`, `norm`, `attention`: one struct for each kind of weight |
-//! | [`observer`] | who watches the model at work |
-//! | [`blocks`] | residual block, mid block, down block, up block |
-//! | [`encoder`] | picture `[n,3,h,w]` → h `[n,8,h/8,w/8]` |
-//! | [`posterior`] | moments → mean, logvar, std, sample |
-//! | [`decoder`] | z `[n,4,h/8,w/8]` → picture `[n,3,h,w]` |
-//! | [`autoencoder_kl`] | the two halves with their 1×1 convolutions, and the scaling of latents |
+//! | `config` | `config.json` |
+//! | `parameters` | the named tensors of a checkpoint |
+//! | `layers` | convolution, group norm, attention: one struct for each kind of weights |
+//! | `blocks` | residual block, mid block, down block, up block |
+//! | `encoder` | picture `[n,3,h,w]` → h `[n,8,h/8,w/8]` |
+//! | `posterior` | moments → mean, logvar, std, sample |
+//! | `decoder` | z `[n,4,h/8,w/8]` → picture `[n,3,h,w]` |
+//! | `autoencoder_kl` | the two halves with their 1×1 convolutions, and the scaling of latents |
 //!
-//! Shapes in comments are those of SD2 for a picture of h × w. Inside, one picture at a time goes from layer to layer
-//! as a [`FeatureMap`](crate::kernels::FeatureMap); the arithmetic is behind the doors of [`crate::kernels`].
+//! Shapes in comments are those of SD2 for a picture of h × w. Inside, one picture at a time passes from layer to layer as
+//! a feature map of the [`Backend`](crate::device::Backend) that computes.
 
-pub mod autoencoder_kl;
-pub mod blocks;
-pub mod config;
-pub mod decoder;
-pub mod encoder;
-pub mod layers;
-pub mod observer;
-pub mod parameters;
-pub mod posterior;
+mod autoencoder_kl;
+pub(crate) mod blocks;
+mod config;
+pub(crate) mod decoder;
+pub(crate) mod encoder;
+pub(crate) mod layers;
+pub(crate) mod parameters;
+mod posterior;
 
-pub use autoencoder_kl::{AutoencoderKl, LatentDecoder, PictureEncoder, unscale};
+use std::fmt;
+
+use candle_core::Result;
+
+pub use autoencoder_kl::{
+    AutoencoderKl, DecodeLatents, EncodePictures, LatentDecoder, PictureEncoder, unscale,
+};
 pub use config::{Config, ConfigError};
-pub use observer::Observer;
-pub use parameters::{Parameter, Parameters, Tensors};
+pub use parameters::{Parameters, Tensors};
 pub use posterior::Posterior;
+
+pub use crate::kernels::{FeatureMap, Parameter};
+
+/// Receives the result of every block as soon as it is computed, one picture at a time.
+///
+/// The model computes nothing for it: an observer that wants statistics computes them from the map.
+pub trait Observer {
+    /// The block called `name` in the checkpoint (`encoder.down_blocks.0`) computed `map`. An error ends the pass.
+    fn block(&mut self, name: fmt::Arguments, map: &dyn FeatureMap) -> Result<()>;
+}
+
+/// Observes nothing.
+impl Observer for () {
+    fn block(&mut self, _: fmt::Arguments, _: &dyn FeatureMap) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,9 +1,9 @@
-//! The diagonal Gaussian that the encoder says a picture is
+//! The diagonal Gaussian that the encoder computes for a picture
 //! (`DiagonalGaussianDistribution` in `diffusers/models/autoencoders/vae.py`).
 
 use candle_core::{Result, Tensor};
 
-/// The distribution of a picture's latents: one independent Gaussian for each value.
+/// The distribution of a picture's latents: an independent Gaussian for each value.
 #[derive(Debug, Clone)]
 pub struct Posterior {
     mean: Tensor,   // [n, 4, h/8, w/8]
@@ -24,7 +24,7 @@ impl Posterior {
         &self.mean
     }
 
-    /// The most likely value: a Gaussian's mode is its mean.
+    /// The mode, which for a Gaussian is the mean.
     pub fn mode(&self) -> &Tensor {
         &self.mean
     }

@@ -97,7 +97,7 @@ fn models_that_cannot_be_had_end_with_three() {
         encode(&folder, name).code(3)
     };
     broken("a", CONFIG, None).says(&["a has no diffusion_pytorch_model.safetensors"]);
-    broken("b", "{", Some(b"")).says(&["config.json", "no valid config"]);
+    broken("b", "{", Some(b"")).says(&["config.json", "not a valid config"]);
     broken("c", r#"{"_class_name":"UNet2DConditionModel"}"#, Some(b""))
         .says(&["UNet2DConditionModel", "--model"]);
     broken("d", r#"{"model_type":"bert"}"#, Some(b"")).says(&["AutoencoderKL"]);

@@ -3,10 +3,9 @@
 use std::process::Command;
 
 use serde_json::Value;
-use vae::kernels::cuda::Element;
 use vae::picture::{Background, Picture};
 
-use crate::support::cuda::engine;
+use crate::support::cuda;
 use crate::support::model_folder::Folder;
 use crate::support::process::{command, run, vae_with_model, write_png};
 
@@ -57,7 +56,7 @@ fn a_missing_device_is_an_error_with_advice() {
 
 #[test]
 fn a_cuda_device_computes_the_same_as_the_cpu_in_every_precision() {
-    if engine(Element::F16).is_none() {
+    if !cuda::is_available() {
         return;
     }
     let folder = folder_with_picture();
@@ -78,7 +77,7 @@ fn a_cuda_device_computes_the_same_as_the_cpu_in_every_precision() {
 
 #[test]
 fn a_picture_that_overflows_is_computed_again_in_a_safer_precision() {
-    if engine(Element::F16).is_none() {
+    if !cuda::is_available() {
         return;
     }
     let folder = folder_with_picture();
@@ -103,7 +102,7 @@ fn the_doctor_tests_every_device() {
     let folder = Folder::new();
     let report = &run(with_devices(&folder, "doctor --json")).code(0).json()[0];
     let tested = report["self_tests"].as_array().expect("tests").len();
-    let has_device = engine(Element::F32).is_some();
+    let has_device = cuda::is_available();
     assert_eq!(tested > 1, has_device, "{report}");
     assert_eq!(report["cuda_problems"].is_array(), CUDA && !has_device, "{report}");
     let convolutions = report["self_tests"][tested - 1]["convolutions"][0].as_u64();

@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
+use vae::device::Cpu;
 use vae::latents::{Draw, Latents};
-use vae::model::{AutoencoderKl, Config};
+use vae::model::{AutoencoderKl, Config, DecodeLatents};
 use vae::noise::Generator;
 use vae::picture::{Background, Picture};
 
@@ -26,9 +27,10 @@ fn read_picture(folder: &Folder, name: &str) -> Picture {
     Picture::open(&folder.path(name), Background::WHITE).expect("a picture")
 }
 
-fn model() -> AutoencoderKl {
+fn model() -> AutoencoderKl<Cpu> {
+    let cpu = Cpu::new().expect("a level of this machine");
     let config = Config::from_json(CONFIG).expect("a valid config");
-    AutoencoderKl::new(&config, formula::var_builder()).expect("a model")
+    AutoencoderKl::new(&cpu, &config, formula::var_builder()).expect("a model")
 }
 
 #[test]

@@ -3,13 +3,11 @@
 
 use candle_core::Result;
 use vae::checkpoint::built_in;
-use vae::kernels::cuda::{CudaError, Element};
-use vae::kernels::{Level, SharedWorkspace};
-use vae::model::{AutoencoderKl, Config, Parameters, Posterior};
+use vae::device::{Backend, Cpu, Level};
+use vae::model::{AutoencoderKl, Config, DecodeLatents, EncodePictures, Parameters, Posterior};
 use vae::noise::{Generator, add_uniform_noise};
 use vae::picture::Picture;
 
-use crate::support::cuda::engine;
 use crate::support::formula;
 use crate::support::golden::{Golden, differing, relative_error};
 
@@ -28,7 +26,9 @@ struct Tolerance {
 
 /// torch's own f32 results differ from its f64 results by up to 1.3e-5; ours differ less.
 const F32: Tolerance = Tolerance { stage: 3e-5, stage_f64: 5e-6, differing: 1e-3, levels: 1 };
+#[cfg(feature = "cuda")]
 const F16: Tolerance = Tolerance { stage: 5e-3, stage_f64: 5e-3, differing: 0.5, levels: 4 };
+#[cfg(feature = "cuda")]
 const BF16: Tolerance = Tolerance { stage: 4e-2, stage_f64: 4e-2, differing: 1.0, levels: 32 };
 
 #[test]
@@ -58,62 +58,21 @@ fn stages_agree(file: &str) -> Result<()> {
 
 fn stages_agree_with(file: &str, weights: Parameters) -> Result<()> {
     for level in Level::all() {
-        stages_agree_in(&SharedWorkspace::at(level), level.name(), F32, file, weights.clone())?;
+        stages_agree_on(&Cpu::at(level), F32, file, weights.clone())?;
     }
     Ok(())
 }
 
-#[test]
-fn small_models_on_cuda_in_every_precision() -> Result<()> {
-    for (element, tolerance) in [(Element::F32, F32), (Element::F16, F16), (Element::Bf16, BF16)] {
-        let Some(engine) = engine(element) else { return Ok(()) };
-        let space = SharedWorkspace::on(engine);
-        for file in ["small.safetensors", "small_no_quant.safetensors"] {
-            stages_agree_in(&space, element.name(), tolerance, file, formula::var_builder().into())?;
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn sd2_on_cuda() -> Result<()> {
-    for (element, tolerance) in [(Element::F32, F32), (Element::F16, F16)] {
-        let Some(engine) = engine(element) else { return Ok(()) };
-        let (space, weights) = (SharedWorkspace::on(engine), formula::var_builder().into());
-        stages_agree_in(&space, element.name(), tolerance, "sd2.safetensors", weights)?;
-    }
-    Ok(())
-}
-
-/// The activations of the built-in model are too large for f16.
-#[test]
-fn the_built_in_model_on_cuda_in_every_precision_with_its_range() -> Result<()> {
-    let checkpoint = built_in::open().expect("the model is built in");
-    for (element, tolerance) in [(Element::F32, F32), (Element::Bf16, BF16)] {
-        let Some(engine) = engine(element) else { return Ok(()) };
-        let (space, weights) = (SharedWorkspace::on(engine), checkpoint.parameters());
-        stages_agree_in(&space, element.name(), tolerance, "tiny.safetensors", weights)?;
-    }
-    let Some(engine) = engine(Element::F16) else { return Ok(()) };
-    let vae =
-        AutoencoderKl::within(&SharedWorkspace::on(engine), checkpoint.config(), checkpoint.parameters())?;
-    let golden = Golden::open("tiny.safetensors");
-    let error = vae.decode(golden.tensor("latents")).expect_err("f16 overflows");
-    assert_eq!(CudaError::of(&error), Some(&CudaError::NotFinite { element: Element::F16 }), "{error}");
-    Ok(())
-}
-
-fn stages_agree_in(
-    space: &SharedWorkspace,
-    place: &str,
+fn stages_agree_on<B: Backend>(
+    backend: &B,
     tolerance: Tolerance,
     file: &str,
     weights: Parameters,
 ) -> Result<()> {
     let golden = Golden::open(file);
     let config = Config::from_json(golden.text("config")).expect("diffusers' config is valid");
-    let vae = AutoencoderKl::within(space, &config, weights)?;
-    let file = format!("{file}, {place},");
+    let vae = AutoencoderKl::new(backend, &config, weights)?;
+    let file = format!("{file}, {backend:?},");
     let agrees = |stage: &str, got: &candle_core::Tensor| {
         let error = relative_error(got, golden.tensor(stage));
         println!("{file} {stage}: relative error {error:.2e}");
@@ -170,4 +129,50 @@ fn noise_agrees_with_the_tutorial() -> Result<()> {
     let error = relative_error(&noised, golden.tensor("noise_out"));
     assert!(error < 1e-6, "{error:.2e}");
     Ok(())
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    use vae::device::{Error, Precision};
+
+    use super::*;
+    use crate::support::cuda::cuda;
+
+    #[test]
+    fn small_models_in_every_precision() -> Result<()> {
+        for (precision, tolerance) in [(Precision::F32, F32), (Precision::F16, F16), (Precision::Bf16, BF16)]
+        {
+            let Some(cuda) = cuda(precision) else { return Ok(()) };
+            for file in ["small.safetensors", "small_no_quant.safetensors"] {
+                stages_agree_on(&cuda, tolerance, file, formula::var_builder().into())?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn sd2() -> Result<()> {
+        for (precision, tolerance) in [(Precision::F32, F32), (Precision::F16, F16)] {
+            let Some(cuda) = cuda(precision) else { return Ok(()) };
+            stages_agree_on(&cuda, tolerance, "sd2.safetensors", formula::var_builder().into())?;
+        }
+        Ok(())
+    }
+
+    /// The activations of the built-in model are too large for f16.
+    #[test]
+    fn the_built_in_model_in_every_precision_with_its_range() -> Result<()> {
+        let checkpoint = built_in::open().expect("the model is built in");
+        for (precision, tolerance) in [(Precision::F32, F32), (Precision::Bf16, BF16)] {
+            let Some(cuda) = cuda(precision) else { return Ok(()) };
+            stages_agree_on(&cuda, tolerance, "tiny.safetensors", checkpoint.parameters())?;
+        }
+        let Some(cuda) = cuda(Precision::F16) else { return Ok(()) };
+        let vae = AutoencoderKl::new(&cuda, checkpoint.config(), checkpoint.parameters())?;
+        let golden = Golden::open("tiny.safetensors");
+        let error = vae.decode(golden.tensor("latents")).expect_err("f16 overflows");
+        let found = Error::find(&error);
+        assert!(matches!(found, Some(Error::NotFinite { precision: Precision::F16 })), "{error}");
+        Ok(())
+    }
 }

@@ -1,4 +1,4 @@
-//! The tests, in one binary. Each file is a map entry:
+//! All tests, in one binary:
 //!
 //! | file | what |
 //! | --- | --- |
@@ -6,21 +6,22 @@
 //! | `stock` | the same weights in candle-transformers' AutoEncoderKL |
 //! | `kernels` | every kernel at every level of this machine against its definition in f64 |
 //! | `pictures` | Pillow's resize; formats, orientation, alpha, 16 bits |
+//! | `threads` | equal results on any number of threads, and one model on several threads at once |
 //! | `random` | torch's generator |
 //! | `metrics` | scikit-image's PSNR, SSIM and differences |
-//! | `figures` | layouts of figures against pictures of them, and grids against the tutorial's paste |
-//! | `encode_decode` | the program as a process: what it writes |
+//! | `figures` | layouts of figures against reference pictures, and grids against the tutorial's paste |
+//! | `encode_decode` | the program as a process: its output files |
 //! | `see` | the program as a process: figures, sweeps, grids, pictures in the terminal |
 //! | `usage` | the program as a process: names, standard streams, exit codes |
-//! | `devices` | the program as a process: where it computes, and what it does where that fails |
-//! | `bad_input` | the program as a process: broken files by the dozen |
-//! | `checkpoints` | folders, files, old spellings, wrong tensors |
-//! | `trace` | what `--trace` says against forward hooks in diffusers |
+//! | `devices` | the program as a process: the choice of the device, and failures |
+//! | `bad_input` | the program as a process: many kinds of damaged files |
+//! | `checkpoints` | folders, files, older tensor names, wrong tensors |
+//! | `trace` | the output of `--trace` against forward hooks in diffusers |
 //! | `inspect` | the program as a process: `inspect` and `doctor` |
-//! | `hub` | downloads from a hub on this machine |
+//! | `hub` | downloads from a local hub server |
 //!
-//! `support` has the weights from a formula, a model folder, the process, the hub, the comparing of pictures.
-//! `tests/golden/make.py` makes the golden data.
+//! `support` contains the formula weights, a model folder, the process, the hub server and the comparison of pictures.
+//! `tests/golden/make.py` writes the golden data.
 
 mod bad_input;
 mod checkpoints;
@@ -37,5 +38,6 @@ mod random;
 mod see;
 mod stock;
 mod support;
+mod threads;
 mod trace;
 mod usage;

@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use vae::model::{AutoencoderKl, Config};
+use vae::device::Cpu;
+use vae::model::{AutoencoderKl, Config, DecodeLatents};
 use vae::stock::Stock;
 
 use crate::support::formula::Formula;
@@ -13,7 +14,9 @@ use crate::support::model_folder;
 fn the_model_agrees_with_candle_transformers() -> Result<()> {
     let config = Config::from_json(model_folder::CONFIG).expect("a valid config");
     let tensors = model_folder::tensors();
-    let ours = AutoencoderKl::new(&config, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))?;
+    let cpu = Cpu::new().expect("a level of this machine");
+    let builder = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    let ours = AutoencoderKl::new(&cpu, &config, builder)?;
     let stock = Stock::new(&config, Box::new(Formula), &Device::Cpu)?;
     let x = Tensor::randn(0f32, 0.5, (1, 3, 48, 72), &Device::Cpu)?;
     let mean = ours.encode(&x)?.mean().clone();

@@ -1,9 +1,6 @@
 //! The devices that the self-test runs on.
 
-use vae::checkpoint::Checkpoint;
-use vae::kernels::cuda::{self, CudaError, DeviceInfo, Element, Engine};
-use vae::kernels::{Level, SharedWorkspace};
-use vae::model::AutoencoderKl;
+use vae::device::{Cpu, Device, Level};
 
 /// The CPU and every CUDA device.
 pub struct Devices {
@@ -17,57 +14,63 @@ pub struct TestedDevice {
     pub name: String,
     /// The name and all that a bug report needs.
     pub description: String,
-    space: SharedWorkspace,
+    pub device: Device,
 }
 
 impl Devices {
     /// Finds all devices. The CPU computes at `level`.
     pub fn find(level: Level) -> Self {
-        let space = SharedWorkspace::at(level);
-        let mut usable = vec![TestedDevice { name: "cpu".into(), description: "cpu".into(), space }];
-        let mut problems = Vec::new();
-        match cuda::devices() {
-            Ok(devices) => {
-                for device in devices {
-                    TestedDevice::cuda(device)
-                        .map_or_else(|e| problems.push(e), |device| usable.push(device));
+        let device = Device::Cpu(Cpu::at(level));
+        let cpu = TestedDevice { name: "cpu".into(), description: "cpu".into(), device };
+        #[cfg_attr(not(feature = "cuda"), expect(unused_mut))]
+        let mut devices = Self { usable: vec![cpu], problems: Vec::new() };
+        #[cfg(feature = "cuda")]
+        devices.add_cuda();
+        devices
+    }
+
+    #[cfg(feature = "cuda")]
+    fn add_cuda(&mut self) {
+        match vae::device::cuda_devices() {
+            Ok(all) => {
+                for info in all {
+                    TestedDevice::cuda(&info)
+                        .map_or_else(|e| self.problems.push(e), |device| self.usable.push(device));
                 }
             }
-            Err(CudaError::NotBuilt) => {}
-            Err(e) => problems.push(e.to_string()),
+            Err(e) => self.problems.push(e.to_string()),
         }
-        Self { usable, problems }
     }
 }
 
 impl TestedDevice {
     /// Opens a CUDA device in f32, because the rounding of f16 would hide small errors. Returns why it does not work
     /// otherwise.
-    fn cuda(device: DeviceInfo) -> Result<Self, String> {
-        let name = format!("cuda:{}", device.index);
+    #[cfg(feature = "cuda")]
+    fn cuda(info: &vae::device::DeviceInfo) -> Result<Self, String> {
+        let name = format!("cuda:{}", info.index);
         let description = format!(
             "{name} ({}, compute capability {}.{}, {:.1} GB, driver for CUDA {}.{})",
-            device.name,
-            device.capability.0,
-            device.capability.1,
-            device.total as f64 / 1e9,
-            device.driver.0,
-            device.driver.1
+            info.name,
+            info.capability.0,
+            info.capability.1,
+            info.total as f64 / 1e9,
+            info.driver.0,
+            info.driver.1
         );
-        match Engine::new(device.index, Element::F32) {
-            Ok(engine) => Ok(Self { name, description, space: SharedWorkspace::on(engine) }),
+        match vae::device::Cuda::new(info.index, vae::device::Precision::F32) {
+            Ok(cuda) => Ok(Self { name, description, device: Device::Cuda(cuda) }),
             Err(e) => Err(format!("{description}: {e}")),
         }
-    }
-
-    /// Loads a model that computes on this device.
-    pub fn load(&self, checkpoint: &Checkpoint) -> candle_core::Result<AutoencoderKl> {
-        AutoencoderKl::within(&self.space, checkpoint.config(), checkpoint.parameters())
     }
 
     /// Returns the number of shapes that cuDNN has convolved so far: with the bias fused, without, and by its fallback
     /// algorithm. `None` on the CPU.
     pub fn convolutions(&self) -> Option<[usize; 3]> {
-        self.space.engine().map(|engine| engine.convolutions())
+        match &self.device {
+            Device::Cpu(_) => None,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => Some(cuda.convolution_counts()),
+        }
     }
 }

@@ -14,7 +14,7 @@ mod text;
 
 use serde::Serialize;
 
-use vae::kernels::Level;
+use vae::device::Level;
 
 use super::failure::Failure;
 use super::ui::Ui;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use vae::checkpoint::{Checkpoint, Hub, Precision, Source};
-use vae::kernels::Level;
+use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
+use vae::device::Level;
 
 use crate::cli::memory;
 
@@ -72,7 +72,7 @@ impl HubSettings {
     pub fn from_env() -> Self {
         let hub = Hub::from_env();
         let offline = Hub { offline: true, ..hub.clone() };
-        let default = Checkpoint::open(&Source::Sd2, None, Precision::Full, &offline).ok();
+        let default = Checkpoint::open(&Source::Sd2, None, Variant::Full, &offline).ok();
         Self {
             endpoint: without_credentials(&hub.endpoint),
             cache: hub.cache,

@@ -64,9 +64,11 @@ fn compare(device: &TestedDevice) -> Result<Outcome> {
     let checkpoint = built_in::open()?;
     let picture = Picture::from_bytes(SAMPLE_PNG, Background::WHITE)?.resize(SIZE.0, SIZE.1);
     let x = picture.to_tensor(&Device::Cpu)?;
-    let ours = device.load(&checkpoint)?;
-    let stock = Stock::new(checkpoint.config(), Box::new(checkpoint.weights().clone()), &Device::Cpu)?;
-    let (mean, decoded, ms) = timed(|| Ok(ours.encode(&x)?.mean().clone()), |z| ours.decoder.decode(z))?;
+    let (config, parameters) = (checkpoint.config(), checkpoint.parameters());
+    let encoder = device.device.picture_encoder(config, parameters.clone())?;
+    let decoder = device.device.latent_decoder(config, parameters)?;
+    let stock = Stock::new(config, Box::new(checkpoint.weights().clone()), &Device::Cpu)?;
+    let (mean, decoded, ms) = timed(|| Ok(encoder.encode(&x)?.mean().clone()), |z| decoder.decode(z))?;
     let (stock_mean, stock_decoded, stock_ms) = timed(|| stock.mean(&x), |z| stock.decode(z))?;
     Ok(Outcome {
         encode_difference: difference(&mean, &stock_mean)?,
@@ -100,7 +102,7 @@ fn difference(got: &Tensor, wanted: &Tensor) -> Result<f64> {
         return Ok(f64::INFINITY);
     }
     let largest = got.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    Ok(f64::from(largest) / Statistics::of(wanted.iter().copied()).rms())
+    Ok(f64::from(largest) / Statistics::of(&wanted).rms())
 }
 
 #[cfg(test)]

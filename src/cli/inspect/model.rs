@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use vae::checkpoint::modules::Row;
-use vae::checkpoint::{Checkpoint, Hub, Pipeline, Precision, Source};
+use vae::checkpoint::{Checkpoint, Hub, Pipeline, Source, Variant};
 use vae::numbers::grouped;
 
 use crate::cli::failure::Failure;
@@ -37,7 +37,7 @@ pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), F
     }
     let hub = Hub { progress: ui.shows_progress(), ..Hub::from_env() };
     let checkpoint =
-        Checkpoint::open(source, revision, Precision::Full, &hub).map_err(|e| Failure::Model(e.into()))?;
+        Checkpoint::open(source, revision, Variant::Full, &hub).map_err(|e| Failure::Model(e.into()))?;
     if let Some(warning) = checkpoint.warning() {
         ui.note(&format!("warning: {warning}"));
     }

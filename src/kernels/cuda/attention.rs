@@ -1,21 +1,25 @@
-//! Attention with one head over all positions: `x += softmax(q·kᵀ/√c)·v·W_outᵀ + b_out`, some queries at a time.
+//! Attention with one head over all positions: `x += softmax(q·kᵀ/√c)·v·W_outᵀ + b_out`, in chunks of queries.
 //!
-//! The projections of v and of the output are one: with v = h·W_vᵀ + b_v, and rows of the softmax that add up to 1,
-//! the sum above is `softmax(…)·h·(W_out·W_v)ᵀ + W_out·b_v + b_out`.
+//! The projections of v and of the output are folded into one: with v = h·W_vᵀ + b_v, and because the rows of the softmax sum
+//! to 1, the added term is `softmax(…)·h·(W_out·W_v)ᵀ + W_out·b_v + b_out`.
 
-use super::engine::{Engine, driver, launch};
-use super::error::CudaError;
-use super::map::{EIGHT, elements, padded};
-use crate::kernels::feature_map::FeatureMap;
-use cudarc::driver::{CudaSlice, CudaView, PushKernelArg};
-use rayon::prelude::*;
+use std::fmt;
 use std::sync::Arc;
 
-/// Rows and columns that a block makes.
+use cudarc::driver::{CudaSlice, CudaView, LaunchConfig, PushKernelArg};
+use rayon::prelude::*;
+
+use super::engine::Engine;
+use super::error::{CudaError, driver};
+use super::map::{DeviceMap, EIGHT, elements, padded};
+use super::memory::launch;
+use crate::kernels::FeatureMap;
+
+/// Rows and columns that a block computes.
 const TILE: usize = 128;
 
-/// The projections of v and of the output, folded into one, on the device.
-pub struct Folded {
+/// The projections of v and of the output, folded into one, in the device's memory.
+pub struct FoldedProjections {
     engine: Arc<Engine>,
     /// `[c][c]`
     weight: CudaSlice<u8>,
@@ -26,42 +30,44 @@ pub struct Folded {
 /// A projection's weight `[c][c]` and bias `[c]`.
 pub type Projection<'a> = (&'a [f32], &'a [f32]);
 
-impl Folded {
-    /// Folds and copies.
+impl FoldedProjections {
+    /// Folds the projections and copies them to the device.
     pub fn upload(engine: &Arc<Engine>, v: Projection, out: Projection) -> Result<Self, CudaError> {
         let channels = v.1.len();
         let fits = |(weight, bias): Projection| weight.len() == channels * channels && bias.len() == channels;
         if !fits(v) || !fits(out) {
-            return Err(CudaError::Shape(format!("projections that are not all of {channels} channels")));
+            return Err(CudaError::Shape(format!("projections do not all have {channels} channels")));
         }
         let (weight, bias) = fold(v, out);
-        let (engine, weight, bias) = (engine.clone(), engine.upload_narrow(&weight)?, engine.upload(&bias)?);
+        let (engine, weight, bias) =
+            (engine.clone(), engine.upload_narrow(&weight)?, engine.stream.upload(&bias)?);
         Ok(Self { engine, weight, bias, channels })
     }
 
-    /// Adds to x what its positions attend to, by queries and keys, in h.
-    pub fn attend(&self, [q, k, h]: [&FeatureMap; 3], x: &mut FeatureMap) -> Result<(), CudaError> {
+    /// `x += to_out(softmax(q·kᵀ/√c)·to_v(h))`
+    pub fn attend(&self, [q, k, h]: [&DeviceMap; 3], x: &mut DeviceMap) -> Result<(), CudaError> {
         let engine = &*self.engine;
-        let shape = x.shape;
-        if shape.channels != self.channels || [q, k, h].iter().any(|map| map.shape != shape) {
-            let (q, k, h) = (q.shape, k.shape, h.shape);
+        engine.require_all([q, k, h, x].map(DeviceMap::engine))?;
+        let (stream, shape) = (&engine.stream, x.shape());
+        if shape.channels != self.channels || [q, k, h].iter().any(|map| map.shape() != shape) {
+            let (q, k, h) = (q.shape(), k.shape(), h.shape());
             return Err(CudaError::Shape(format!("attention over q {q}, k {k} and h {h}, added to {shape}")));
         }
         elements(shape)?;
-        let bytes = engine.element().bytes();
+        let bytes = engine.precision.bytes();
         let (tokens, depth) = (shape.pixels(), padded(shape.channels));
         let pitch = tokens.next_multiple_of(EIGHT);
         let rows = rows_at_a_time(engine, tokens, depth);
 
-        let work = engine.work(); // until all is queued
-        let values = engine.alloc::<u8>(depth * pitch * bytes)?;
-        let scores = engine.alloc::<f32>(rows * pitch)?;
-        let weights = engine.alloc::<u8>(rows * pitch * bytes)?;
-        let totals = engine.alloc::<f32>(rows)?;
+        let work = engine.work(); // until everything is queued
+        let values = stream.alloc::<u8>(depth * pitch * bytes)?;
+        let scores = stream.alloc::<f32>(rows * pitch)?;
+        let weights = stream.alloc::<u8>(rows * pitch * bytes)?;
+        let totals = stream.alloc::<f32>(rows)?;
 
         let (count, pitch, channels) = (tokens as u32, pitch as u32, depth as u32);
-        let mut across = engine.stream.launch_builder(&engine.kernels.values_across);
-        across.arg(&self.weight).arg(h.on_device()?).arg(&values).arg(&count).arg(&pitch).arg(&channels);
+        let mut across = stream.queue.launch_builder(&engine.kernels.values_across);
+        across.arg(&self.weight).arg(h.memory()?).arg(&values).arg(&count).arg(&pitch).arg(&channels);
         // SAFETY: the matrices are [channels][channels], [count][channels] and [channels][pitch].
         unsafe { across.launch(tiles(depth, pitch as usize)) }.map_err(driver("project values"))?;
 
@@ -70,42 +76,48 @@ impl Folded {
             let chunk = rows.min(tokens - first);
             let at = first * depth * bytes..(first + chunk) * depth * bytes;
             let (queries, target): (CudaView<u8>, CudaView<u8>) =
-                (q.on_device()?.slice(at.clone()), x.on_device()?.slice(at));
+                (q.memory()?.slice(at.clone()), x.memory()?.slice(at));
             let rows = chunk as u32;
 
-            let mut product = engine.stream.launch_builder(&engine.kernels.scores);
-            product.arg(&queries).arg(k.on_device()?).arg(&scores).arg(&scale);
+            let mut product = stream.queue.launch_builder(&engine.kernels.scores);
+            product.arg(&queries).arg(k.memory()?).arg(&scores).arg(&scale);
             product.arg(&rows).arg(&count).arg(&pitch).arg(&channels);
             // SAFETY: the matrices are [rows][channels], [count][channels] and [rows][pitch].
-            unsafe { product.launch(tiles(chunk, tokens)) }.map_err(driver("compare queries and keys"))?;
+            unsafe { product.launch(tiles(chunk, tokens)) }.map_err(driver("multiply queries and keys"))?;
 
-            let mut softmax = engine.stream.launch_builder(&engine.kernels.exponentials);
+            let mut softmax = stream.queue.launch_builder(&engine.kernels.exponentials);
             softmax.arg(&scores).arg(&weights).arg(&totals).arg(&count).arg(&pitch);
-            // SAFETY: both matrices are [rows][pitch]; a block takes a row.
-            unsafe { softmax.launch(launch((rows, 1), 0)) }.map_err(driver("take a softmax"))?;
+            // SAFETY: both matrices are [rows][pitch]; each block processes one row.
+            unsafe { softmax.launch(launch((rows, 1), 0)) }.map_err(driver("compute a softmax"))?;
 
-            let mut attend = engine.stream.launch_builder(&engine.kernels.attend);
+            let mut attend = stream.queue.launch_builder(&engine.kernels.attend);
             attend.arg(&weights).arg(&values).arg(&totals).arg(&self.bias).arg(&target);
             attend.arg(&rows).arg(&pitch).arg(&channels);
-            // SAFETY: the matrices are [rows][pitch], [channels][pitch] and [rows][channels], with a total for each
-            // row and a bias for each channel.
-            unsafe { attend.launch(tiles(chunk, depth)) }.map_err(driver("gather values"))?;
+            // SAFETY: the matrices are [rows][pitch], [channels][pitch] and [rows][channels], with one total per row and
+            // one bias per channel.
+            unsafe { attend.launch(tiles(chunk, depth)) }.map_err(driver("sum values"))?;
         }
         drop(work);
         Ok(())
     }
 }
 
-/// Queries that keep the device busy and whose scores and weights take no more than a quarter of the free memory.
+impl fmt::Debug for FoldedProjections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "folded projections of {} channels on {:?}", self.channels, self.engine)
+    }
+}
+
+/// As many queries as keep the device busy, but whose scores and weights take at most a quarter of the free memory.
 fn rows_at_a_time(engine: &Engine, tokens: usize, depth: usize) -> usize {
-    let busy = (2 * engine.multiprocessors()).div_ceil(depth.div_ceil(TILE)); // two blocks for each
-    let row = tokens.next_multiple_of(EIGHT) * (size_of::<f32>() + engine.element().bytes());
-    let fits = engine.free() / 4 / (TILE * row);
+    let busy = (2 * engine.stream.multiprocessors).div_ceil(depth.div_ceil(TILE)); // two blocks per multiprocessor
+    let row = tokens.next_multiple_of(EIGHT) * (size_of::<f32>() + engine.precision.bytes());
+    let fits = engine.stream.free() / 4 / (TILE * row);
     (TILE * busy.min(fits).max(1)).min(tokens)
 }
 
-/// Blocks for a matrix of so many rows and columns.
-fn tiles(rows: usize, columns: usize) -> cudarc::driver::LaunchConfig {
+/// A launch with a block for each tile of a matrix.
+fn tiles(rows: usize, columns: usize) -> LaunchConfig {
     launch((columns.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32), 0)
 }
 

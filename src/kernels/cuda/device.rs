@@ -1,13 +1,30 @@
-//! Which devices there are, and which libraries are missing.
+//! The devices of this machine, and the libraries that they need.
 
-use super::error::{CudaError, Library};
-use super::{DeviceInfo, engine::driver};
 use cudarc::driver::sys::CUresult::{CUDA_ERROR_NO_DEVICE, CUDA_ERROR_OUT_OF_MEMORY};
 use cudarc::driver::{CudaContext, DriverError, result, sys};
 
-/// An error where the system's loader does not find the library: later calls would panic.
+use super::error::{CudaError, Library, driver};
+
+/// A CUDA device of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Its number: N of `cuda:N`.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Compute capability, major and minor.
+    pub capability: (u32, u32),
+    /// Bytes of memory.
+    pub total: usize,
+    /// Bytes of free memory; unknown if the device cannot be opened.
+    pub free: Option<usize>,
+    /// The newest CUDA version that the driver supports, major and minor.
+    pub driver: (u32, u32),
+}
+
+/// Checks that the system's loader finds the library, without which later calls would panic.
 pub fn require(library: Library) -> Result<(), CudaError> {
-    // SAFETY: loading these libraries runs no code but their own start-up.
+    // SAFETY: loading these libraries runs only their own initialization.
     let present = unsafe {
         match library {
             Library::Driver => sys::is_culib_present(),
@@ -18,7 +35,7 @@ pub fn require(library: Library) -> Result<(), CudaError> {
     if present { Ok(()) } else { Err(CudaError::LibraryMissing(library)) }
 }
 
-/// How many devices there are: at least one.
+/// The number of devices, at least one.
 pub fn count() -> Result<usize, CudaError> {
     require(Library::Driver)?;
     match CudaContext::device_count() {
@@ -31,14 +48,14 @@ pub fn count() -> Result<usize, CudaError> {
 /// The CUDA devices of this machine, at least one.
 ///
 /// # Errors
-/// Why there are none: no driver, or no device.
+/// If there is no driver, or no device.
 pub fn devices() -> Result<Vec<DeviceInfo>, CudaError> {
     (0..count()?).map(device).collect()
 }
 
-/// One of those that there are.
+/// One of the devices.
 pub fn device(index: usize) -> Result<DeviceInfo, CudaError> {
-    let ask = "ask a device about itself";
+    let ask = "query a device";
     let read = || -> Result<DeviceInfo, DriverError> {
         let number = i32::try_from(index).map_err(|_| DriverError(CUDA_ERROR_NO_DEVICE))?;
         let device = result::device::get(number)?;
@@ -69,7 +86,7 @@ pub fn device(index: usize) -> Result<DeviceInfo, CudaError> {
 
 fn driver_version() -> Result<(u32, u32), DriverError> {
     let mut version = 0;
-    // SAFETY: the pointer is to a number that outlives the call.
+    // SAFETY: the pointer is valid during the call.
     unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
     let version = version.unsigned_abs();
     Ok((version / 1000, version % 1000 / 10))

@@ -1,48 +1,48 @@
-//! What can go wrong with CUDA, and what to do about it.
+//! Errors of CUDA, with advice.
 
-use super::Element;
 use std::fmt;
 
-/// Why a CUDA device did not compute.
+use cudarc::driver::DriverError;
+
+use crate::kernels::{Error, Precision};
+
+/// Why a CUDA device cannot compute.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CudaError {
-    /// The program was built for CPUs.
-    #[error("this build computes on the CPU only: build with `--features cuda`, or use --device cpu")]
-    NotBuilt,
     /// A library that the system's loader does not find.
-    #[error("{0} is not found: {advice}", advice = .0.advice())]
+    #[error("cannot find {0}: {advice}", advice = .0.advice())]
     LibraryMissing(Library),
-    /// cuDNN from before its current interface.
-    #[error("cuDNN {found} is too old: version 9 is needed; {}", Library::Cudnn.advice())]
+    /// A cuDNN older than its current interface.
+    #[error("cuDNN {found} is too old: version 9 is required; {}", Library::Cudnn.advice())]
     CudnnTooOld {
-        /// Its version, as it counts.
+        /// Its version number.
         found: usize,
     },
-    /// A driver, and nothing that it drives.
+    /// A driver without a device.
     #[error("this machine has no CUDA device: use --device cpu")]
     NoDevice,
-    /// A number that no device has.
-    #[error("there is no device cuda:{index}: this machine has {count}, counted from 0")]
+    /// A device number out of range.
+    #[error("no device cuda:{index}: this machine has {count}, numbered from 0")]
     NoSuchDevice {
-        /// The number.
+        /// The requested number.
         index: usize,
-        /// How many devices there are.
+        /// The number of devices.
         count: usize,
     },
-    /// A device from before tensor cores for bf16.
+    /// A device without tensor cores for bf16.
     #[error(
-        "{name} has compute capability {}.{}, and 8.0 (Ampere, 2020) or newer is needed: use --device cpu",
+        "{name} has compute capability {}.{}, but 8.0 (Ampere, 2020) or newer is required: use --device cpu",
         capability.0, capability.1
     )]
     DeviceTooOld {
-        /// What its maker calls it.
+        /// Its name.
         name: String,
         /// Major and minor.
         capability: (u32, u32),
     },
-    /// A compiler whose programs the driver cannot read.
+    /// A compiler that is newer than the driver.
     #[error(
-        "the driver understands CUDA {}.{}, and NVRTC is of CUDA {}.{}: update the driver, or install NVRTC of CUDA {}",
+        "the driver supports CUDA {}.{}, but NVRTC is from CUDA {}.{}: update the driver, or install the NVRTC of CUDA {}",
         driver.0, driver.1, compiler.0, compiler.1, driver.0
     )]
     DriverTooOld {
@@ -51,10 +51,10 @@ pub enum CudaError {
         /// Major and minor.
         compiler: (u32, u32),
     },
-    /// The device's memory does not suffice.
+    /// The device has too little free memory.
     #[error(
-        "cuda:{device} has {:.2} GB of memory free of {:.2} GB, and {:.2} GB more are needed: \
-         use a smaller picture or --device cpu, or close what else uses the device",
+        "cuda:{device} has {:.2} GB of {:.2} GB of memory free, and {:.2} GB more are needed: \
+         use a smaller picture or --device cpu, or close other programs on the device",
         gigabytes(free),
         gigabytes(total),
         gigabytes(asked)
@@ -62,72 +62,69 @@ pub enum CudaError {
     OutOfMemory {
         /// The device's number.
         device: usize,
-        /// Bytes that were asked for.
+        /// Bytes to be allocated.
         asked: usize,
-        /// Bytes that were free.
+        /// Free bytes.
         free: usize,
-        /// Bytes that it has.
+        /// All bytes.
         total: usize,
     },
-    /// More elements than CUDA kernels count.
+    /// More elements than the CUDA kernels can count.
     #[error("{shape} has 2³¹ elements or more on the device: use a smaller picture, or --device cpu")]
     TooLarge {
-        /// Of the feature map.
+        /// The feature map.
         shape: String,
     },
-    /// NVRTC refused the kernels.
-    #[error("the CUDA kernels do not compile for {architecture} with NVRTC {}.{} (a newer one may know the device): {log}", version.0, version.1)]
+    /// NVRTC cannot compile the kernels.
+    #[error("the CUDA kernels do not compile for {architecture} with NVRTC {}.{} (a newer one may support the device): {log}", version.0, version.1)]
     Compile {
-        /// `sm_80` or the like.
+        /// The architecture, such as `sm_80`.
         architecture: String,
-        /// Of NVRTC, major and minor.
+        /// NVRTC's, major and minor.
         version: (u32, u32),
-        /// What NVRTC said.
+        /// NVRTC's log.
         log: String,
     },
     /// The driver reports an error.
     #[error("CUDA failed to {action}: {reason}")]
     Driver {
-        /// What was to be done.
+        /// What was attempted.
         action: &'static str,
-        /// What the driver says.
+        /// The driver's message.
         reason: String,
     },
     /// cuDNN reports an error.
     #[error("cuDNN failed to {action}: {reason}")]
     Cudnn {
-        /// What was to be done.
+        /// What was attempted.
         action: &'static str,
-        /// What cuDNN says.
+        /// cuDNN's message.
         reason: String,
     },
-    /// Shapes that do not fit each other.
+    /// Incompatible shapes.
     #[error("{0}")]
     Shape(String),
-    /// The result has values that are no numbers.
-    #[error("the result in {element} has NaN or infinite values{}", match element.safer() {
-        Some(safer) => format!(": --dtype {safer} may help"),
-        None => String::new(),
-    })]
+    /// The result has NaN or infinite values.
+    #[error("the result in {precision} has NaN or infinite values")]
     NotFinite {
-        /// The precision that was computed in.
-        element: Element,
+        /// The precision of the computation.
+        precision: Precision,
     },
 }
 
-/// What has to be installed.
+/// A library that has to be installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Library {
-    /// Comes with the driver.
+    /// The driver's own.
     Driver,
-    /// The compiler.
+    /// The run-time compiler.
     Nvrtc,
-    /// The convolutions.
+    /// The library of convolutions.
     Cudnn,
 }
 
 impl Library {
-    /// How to get it.
+    /// How to install it.
     fn advice(self) -> &'static str {
         match self {
             Self::Driver => "install NVIDIA's driver, or use --device cpu",
@@ -135,7 +132,7 @@ impl Library {
                 "install it (`pip install nvidia-cuda-nvrtc`, or your system's CUDA toolkit) and put its folder on LD_LIBRARY_PATH"
             }
             Self::Cudnn => {
-                "install it (`pip install nvidia-cudnn-cu13`, or your system's package; and cuBLAS, which it needs) and put its folder on LD_LIBRARY_PATH"
+                "install it (`pip install nvidia-cudnn-cu13`, or your system's package; it requires cuBLAS) and put its folder on LD_LIBRARY_PATH"
             }
         }
     }
@@ -155,36 +152,25 @@ fn gigabytes(bytes: &usize) -> f64 {
     *bytes as f64 / 1e9
 }
 
-/// As the model's errors carry it; [`CudaError::of`] finds it there.
-impl From<CudaError> for candle_core::Error {
+/// Converts what the driver reports about an action.
+pub fn driver(action: &'static str) -> impl Fn(DriverError) -> CudaError {
+    move |e| {
+        let (name, text) = (e.error_name(), e.error_string());
+        let reason = match (name, text) {
+            (Ok(name), Ok(text)) => format!("{} ({})", text.to_string_lossy(), name.to_string_lossy()),
+            _ => e.to_string(),
+        };
+        CudaError::Driver { action, reason }
+    }
+}
+
+/// As every backend reports it.
+impl From<CudaError> for Error {
     fn from(e: CudaError) -> Self {
-        Self::Cuda(Box::new(e))
-    }
-}
-
-impl CudaError {
-    /// The error of this kind that ended the model's work, if it was one.
-    pub fn of(e: &candle_core::Error) -> Option<&Self> {
         match e {
-            candle_core::Error::Cuda(e) => e.downcast_ref(),
-            candle_core::Error::Context { inner, .. }
-            | candle_core::Error::WithPath { inner, .. }
-            | candle_core::Error::WithBacktrace { inner, .. } => Self::of(inner),
-            _ => None,
+            CudaError::NotFinite { precision } => Self::NotFinite { precision },
+            CudaError::Shape(reason) => Self::Shape(reason),
+            other => Self::Device(Box::new(other)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_model_s_errors_tell_what_the_device_said() {
-        let error = CudaError::NotFinite { element: Element::F16 };
-        let carried = candle_core::Error::from(error.clone()).context("decoder");
-        assert_eq!(CudaError::of(&carried), Some(&error));
-        assert!(carried.to_string().contains("--dtype bf16"), "{carried}");
-        assert_eq!(CudaError::of(&candle_core::Error::msg("else")), None);
     }
 }

@@ -1,147 +1,140 @@
-//! Group norm: the first launch leaves a scale and a shift per channel, the second applies them.
+//! Group norm: the first launch computes a scale and a shift per channel, the second applies them.
 
-use super::engine::{Buffer, Engine, THREADS, driver, launch};
-use super::error::CudaError;
-use super::map::{EIGHT, elements, padded};
-use crate::kernels::feature_map::{FeatureMap, Shape};
-use crate::kernels::group_norm;
-use cudarc::driver::{CudaSlice, PushKernelArg};
 use std::fmt;
 use std::sync::Arc;
 
-/// A group norm's γ and β, on the device.
-pub struct Affine {
+use cudarc::driver::{CudaSlice, PushKernelArg};
+
+use super::engine::{Engine, NormScratch};
+use super::error::{CudaError, driver};
+use super::map::{DeviceMap, EIGHT, elements, padded};
+use super::memory::{THREADS, launch};
+use crate::kernels::{Activation, FeatureMap, NormParameters};
+
+/// A group norm's γ and β in the device's memory.
+pub struct DeviceNorm {
     engine: Arc<Engine>,
     weight: CudaSlice<f32>,
     bias: CudaSlice<f32>,
     channels: usize,
+    groups: usize,
+    eps: f32,
 }
 
-/// The norm of one map: a scale and a shift per channel, on the device.
-#[derive(Clone)]
-pub struct Norm {
+/// A scale and a shift per channel for one map, in the device's memory.
+pub struct DeviceCoefficients {
     engine: Arc<Engine>,
-    scale: Arc<CudaSlice<f32>>,
-    shift: Arc<CudaSlice<f32>>,
+    scale: CudaSlice<f32>,
+    shift: CudaSlice<f32>,
     channels: usize,
-    silu: bool,
-}
-
-/// What the statistics of one map at a time use.
-#[derive(Default)]
-pub struct Statistics {
-    moments: Buffer,
-    /// Blocks that are done; zero between launches.
-    ended: Option<CudaSlice<u32>>,
+    activation: Activation,
 }
 
 /// Bytes of one `Moments`.
 const MOMENTS: usize = 12;
-/// Bytes of shared memory per channel of a row of threads.
+/// Bytes of shared memory per channel and row of threads.
 const SHARED: usize = 8;
-/// Pixels that a row of threads takes at least, so that a block's merging is the smaller part of its work.
+/// The fewest pixels for a row of threads, so that merging is the smaller part of a block's work.
 const PIXELS: usize = 16;
 
-impl Affine {
-    /// Copies γ and β `[c]`.
-    pub fn upload(engine: &Arc<Engine>, weight: &[f32], bias: &[f32]) -> Result<Self, CudaError> {
-        let engine = engine.clone();
-        let (channels, weight, bias) = (weight.len(), engine.upload(weight)?, engine.upload(bias)?);
-        Ok(Self { engine, weight, bias, channels })
+impl DeviceNorm {
+    /// Copies γ and β to the device.
+    pub fn upload(engine: &Arc<Engine>, parameters: &NormParameters) -> Result<Self, CudaError> {
+        let NormParameters { weight, bias, groups, eps } = parameters;
+        Ok(Self {
+            engine: engine.clone(),
+            weight: engine.stream.upload(weight)?,
+            bias: engine.stream.upload(bias)?,
+            channels: weight.len(),
+            groups: *groups,
+            eps: *eps as f32,
+        })
     }
 
-    /// The norm of x, for the convolution that reads it next.
-    pub fn of(
-        &self,
-        x: &FeatureMap,
-        groups: usize,
-        eps: f64,
-        silu: bool,
-    ) -> Result<group_norm::Norm, CudaError> {
+    /// The statistics of x, as coefficients.
+    pub fn of(&self, x: &DeviceMap, activation: Activation) -> Result<DeviceCoefficients, CudaError> {
         let engine = &*self.engine;
-        let Shape { channels, .. } = x.shape;
-        if channels != self.channels || groups == 0 || channels % groups != 0 || x.shape.pixels() == 0 {
-            let shape = x.shape;
-            return Err(CudaError::Shape(format!(
-                "a norm of {} channels in {groups} groups, of a map of {shape}",
-                self.channels
-            )));
+        engine.require_all([x.engine()])?;
+        let (shape, channels, groups) = (x.shape(), self.channels, self.groups);
+        if shape.channels != channels || groups == 0 || channels % groups != 0 || shape.pixels() == 0 {
+            let norm = format!("a norm of {channels} channels in {groups} groups");
+            return Err(CudaError::Shape(format!("{norm} does not fit a map of {shape}")));
         }
         let depth = padded(channels);
-        let scale = engine.alloc::<f32>(depth)?;
-        let shift = engine.alloc::<f32>(depth)?;
-        self.statistics(x, (groups, eps as f32), (&scale, &shift))?;
-        let (engine, scale, shift) = (self.engine.clone(), Arc::new(scale), Arc::new(shift));
-        let device = Some(Norm { engine, scale, shift, channels, silu });
-        Ok(group_norm::Norm { device, silu, ..Default::default() })
+        let norm = DeviceCoefficients {
+            engine: self.engine.clone(),
+            scale: engine.stream.alloc::<f32>(depth)?,
+            shift: engine.stream.alloc::<f32>(depth)?,
+            channels,
+            activation,
+        };
+        self.compute(x, &norm)?;
+        Ok(norm)
     }
 
-    fn statistics(
-        &self,
-        x: &FeatureMap,
-        (groups, eps): (usize, f32),
-        (scale, shift): (&CudaSlice<f32>, &CudaSlice<f32>),
-    ) -> Result<(), CudaError> {
+    fn compute(&self, x: &DeviceMap, norm: &DeviceCoefficients) -> Result<(), CudaError> {
         let engine = &*self.engine;
-        let (pixels, depth) = (x.shape.pixels(), padded(x.shape.channels));
+        let (pixels, depth) = (x.shape().pixels(), padded(self.channels));
         let rows = THREADS as usize / (depth / EIGHT).min(THREADS as usize);
-        // The last block merges what all found: few of them keep that short.
-        let blocks = pixels.div_ceil(rows * PIXELS).min(8 * engine.multiprocessors());
+        // The last block merges the results of all: a small number keeps that short.
+        let blocks = pixels.div_ceil(rows * PIXELS).min(8 * engine.stream.multiprocessors);
         let slab = pixels.div_ceil(blocks);
         let blocks = pixels.div_ceil(slab);
 
-        let Statistics { moments, ended } = &mut engine.work().statistics;
-        let moments = moments.ensure(engine, blocks * groups * MOMENTS)?;
+        let NormScratch { moments, ended } = &mut engine.work().norm;
+        let moments = moments.ensure(&engine.stream, blocks * self.groups * MOMENTS)?;
         let ended = match ended {
             Some(ended) => ended,
-            None => ended.insert(engine.upload(&[0u32])?),
+            None => ended.insert(engine.stream.upload(&[0u32])?),
         };
-        let per_group = (self.channels / groups) as u32;
-        let (pixels, slab, channels, groups) = (pixels as u64, slab as u64, depth as u32, groups as u32);
-        let mut statistics = engine.stream.launch_builder(&engine.kernels.norm_statistics);
-        statistics.arg(x.on_device()?).arg(&self.weight).arg(&self.bias).arg(scale).arg(shift);
+        let (per_group, eps) = ((self.channels / self.groups) as u32, self.eps);
+        let (pixels, slab, channels, groups) = (pixels as u64, slab as u64, depth as u32, self.groups as u32);
+        let mut statistics = engine.stream.queue.launch_builder(&engine.kernels.norm_statistics);
+        statistics.arg(x.memory()?).arg(&self.weight).arg(&self.bias).arg(&norm.scale).arg(&norm.shift);
         statistics.arg(moments).arg(&*ended).arg(&pixels).arg(&slab);
         statistics.arg(&channels).arg(&groups).arg(&per_group).arg(&eps);
-        // SAFETY: the map, the factors and the moments are as large as these numbers say, and a block's shared memory
+        // SAFETY: the map, the coefficients and the moments are as large as these numbers say, and a block's shared memory
         // has a mean and squares for each channel of each row of threads.
         unsafe { statistics.launch(launch((blocks as u32, 1), rows * depth * SHARED)) }
-            .map_err(driver("take a group norm's statistics"))?;
+            .map_err(driver("compute a group norm's statistics"))?;
         Ok(())
     }
 }
 
-impl Norm {
-    /// Where it lies.
+impl DeviceCoefficients {
+    /// The engine whose memory they are in.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
     /// `y = norm(x)`
-    pub fn apply(&self, x: &FeatureMap, y: &mut FeatureMap) -> Result<(), CudaError> {
-        self.apply_to(x, y.reshape_on_device(x.shape)?)
+    pub fn apply(&self, x: &DeviceMap, y: &mut DeviceMap) -> Result<(), CudaError> {
+        self.engine.require_all([x.engine(), y.engine()])?;
+        self.apply_to(x, y.reshape(x.shape())?)
     }
 
-    /// The same, to memory that is as large as x.
-    pub(super) fn apply_to(&self, x: &FeatureMap, y: &CudaSlice<u8>) -> Result<(), CudaError> {
-        if x.shape.channels != self.channels {
-            let (channels, shape) = (self.channels, x.shape);
-            return Err(CudaError::Shape(format!("a norm of {channels} channels for {shape}")));
+    /// The same, into memory of the size of x.
+    pub(super) fn apply_to(&self, x: &DeviceMap, y: &CudaSlice<u8>) -> Result<(), CudaError> {
+        let shape = x.shape();
+        if shape.channels != self.channels {
+            let channels = self.channels;
+            return Err(CudaError::Shape(format!("a group norm of {channels} channels for {shape}")));
         }
-        let engine = &*self.engine;
-        let vectors = elements(x.shape)? / EIGHT;
-        let (pixels, silu) = (x.shape.pixels() as u64, u32::from(self.silu));
+        let stream = &self.engine.stream;
+        let vectors = elements(shape)? / EIGHT;
+        let (pixels, silu) = (shape.pixels() as u64, u32::from(self.activation == Activation::Silu));
         let channels = padded(self.channels) as u32;
-        let mut apply = engine.stream.launch_builder(&engine.kernels.norm_apply);
-        apply.arg(x.on_device()?).arg(y).arg(&*self.scale).arg(&*self.shift);
+        let mut apply = stream.queue.launch_builder(&self.engine.kernels.norm_apply);
+        apply.arg(x.memory()?).arg(y).arg(&self.scale).arg(&self.shift);
         apply.arg(&pixels).arg(&channels).arg(&silu);
-        // SAFETY: both maps have so many pixels of so many channels, and each channel has its factors.
-        unsafe { apply.launch(engine.each(vectors)) }.map_err(driver("norm a map"))?;
+        // SAFETY: both maps have so many pixels of so many channels, and each channel has its coefficients.
+        unsafe { apply.launch(stream.each(vectors)) }.map_err(driver("apply a group norm"))?;
         Ok(())
     }
 }
 
-impl fmt::Debug for Norm {
+impl fmt::Debug for DeviceNorm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a norm of {} channels on {:?}", self.channels, self.engine)
+        write!(f, "a group norm of {} channels on {:?}", self.channels, self.engine)
     }
 }

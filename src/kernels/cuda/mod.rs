@@ -1,79 +1,43 @@
-//! CUDA: the three doors once more, for maps in a device's memory.
+//! CUDA: f16, bf16 or f32 on NVIDIA's GPUs.
+//!
+//! Each file uses only those before it:
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `error` | what can go wrong, and what to do about it |
-//! | `element` | f16, bf16 or f32 |
-//! | `device` | which devices there are, and which libraries are missing |
+//! | `error` | errors, with advice |
+//! | `device` | the devices of this machine, and the libraries that they need |
 //! | `program` | the sources in `source/`, compiled by NVRTC once and kept on disk |
-//! | `engine` | a device at work in one precision: stream, kernels, memory |
-//! | `map` | a feature map there: `[h·w][channels]`, and its way in and out |
-//! | `cudnn` | cuDNN's descriptors |
-//! | `filters` | a convolution's weights as cuDNN reads them, strides and upsampling folded in |
-//! | `conv2d` | convolution through cuDNN |
+//! | `memory` | a device's stream and memory |
+//! | `cudnn` | cuDNN's descriptors and plans |
+//! | `engine` | a device at work in one precision: stream, kernels, scratch memory |
+//! | `map` | feature maps `[h·w][channels]` in the device's memory |
+//! | `filters` | a convolution's weights in cuDNN's layout, with strides and upsampling folded in |
 //! | `group_norm` | group norm in two launches |
+//! | `conv2d` | convolution through cuDNN |
 //! | `attention` | one head over all positions, some queries at a time |
-//! | `absent` | stands for all of it in a build without the feature `cuda`: an engine that cannot be made |
+//! | `backend` | [`Cuda`], the implementation of [`Backend`](super::Backend) |
 //!
-//! All libraries are loaded when an engine is made; a missing one is an error that names it. Everything an engine does
-//! is queued on one stream and done in that order.
+//! All libraries are loaded when a [`Cuda`] is created; a missing one is an error that names it.
 
-mod element;
-mod error;
-mod uploaded;
-
-#[cfg(feature = "cuda")]
 mod attention;
-#[cfg(feature = "cuda")]
+mod backend;
 mod conv2d;
-#[cfg(feature = "cuda")]
 mod cudnn;
-#[cfg(feature = "cuda")]
 mod device;
-#[cfg(feature = "cuda")]
 mod engine;
-#[cfg(feature = "cuda")]
+mod error;
 mod filters;
-#[cfg(feature = "cuda")]
 mod group_norm;
-#[cfg(feature = "cuda")]
 mod map;
-#[cfg(feature = "cuda")]
+mod memory;
 mod program;
 
-#[cfg(not(feature = "cuda"))]
-mod absent;
-
-pub use element::Element;
+pub use attention::FoldedProjections;
+pub use backend::Cuda;
+pub use device::{DeviceInfo, devices};
+pub use engine::Engine;
 pub use error::{CudaError, Library};
-pub use uploaded::Uploaded;
-
-#[cfg(not(feature = "cuda"))]
-pub use absent::{Affine, Engine, Filters, Folded, Map, Norm, compile, devices};
-#[cfg(feature = "cuda")]
-pub use {
-    attention::Folded,
-    device::devices,
-    engine::Engine,
-    filters::Filters,
-    group_norm::{Affine, Norm},
-    map::Map,
-    program::compile,
-};
-
-/// A CUDA device of this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceInfo {
-    /// Its number: N of `cuda:N`.
-    pub index: usize,
-    /// What its maker calls it.
-    pub name: String,
-    /// Compute capability, major and minor.
-    pub capability: (u32, u32),
-    /// Bytes of memory.
-    pub total: usize,
-    /// Bytes that nobody uses; unknown where the device lets nobody in.
-    pub free: Option<usize>,
-    /// The newest CUDA version that the driver understands, major and minor.
-    pub driver: (u32, u32),
-}
+pub use filters::DeviceFilters;
+pub use group_norm::{DeviceCoefficients, DeviceNorm};
+pub use map::DeviceMap;
+pub use program::compile;

@@ -1,18 +1,19 @@
-//! The kernels' sources, compiled for a device once and kept in the user's cache folder.
+//! The kernels' sources, compiled once for a device and kept in the user's cache folder.
 
-use super::device::require;
-use super::engine::driver;
-use super::error::{CudaError, Library};
-use super::{DeviceInfo, Element};
-use cudarc::driver::{CudaContext, CudaModule};
-use cudarc::nvrtc::{Ptx, result, sys};
-use sha2::{Digest, Sha256};
 use std::ffi::{CString, c_char};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// One program, in this order.
+use cudarc::driver::{CudaContext, CudaModule};
+use cudarc::nvrtc::{Ptx, result, sys};
+use sha2::{Digest, Sha256};
+
+use super::device::{DeviceInfo, require};
+use super::error::{CudaError, Library, driver};
+use crate::kernels::Precision;
+
+/// The source files, concatenated in this order.
 const SOURCE: &str = concat!(
     include_str!("source/element.cu"),
     include_str!("source/layout.cu"),
@@ -23,40 +24,40 @@ const SOURCE: &str = concat!(
 /// Bytes of a SHA-256.
 const DIGEST: usize = 32;
 
-/// The kernels in a device's memory, from the cache where they are there.
+/// Loads the kernels into a device's memory, from the cache if they are there.
 pub fn load(
     context: &Arc<CudaContext>,
     info: &DeviceInfo,
-    element: Element,
+    precision: Precision,
 ) -> Result<Arc<CudaModule>, CudaError> {
     let compiler = version()?;
     if compiler.0 > info.driver.0 {
         return Err(CudaError::DriverTooOld { driver: info.driver, compiler });
     }
-    let place = cache_folder().map(|folder| folder.join(file_name(element, info.capability, compiler)));
+    let place = cache_folder().map(|folder| folder.join(file_name(precision, info.capability, compiler)));
     if let Some(cubin) = place.as_deref().and_then(read)
         && let Ok(module) = context.load_module(Ptx::from_binary(cubin))
     {
         return Ok(module);
     }
-    let cubin = compile(element, info.capability)?;
+    let cubin = compile(precision, info.capability)?;
     if let Some(place) = &place {
-        // Without a cache the next run compiles again.
+        // If this fails, the next run compiles again.
         write(place, &cubin).ok();
     }
     context.load_module(Ptx::from_binary(cubin)).map_err(driver("load the kernels"))
 }
 
-/// The kernels, compiled for devices of a compute capability; needs NVRTC, and no device.
-pub fn compile(element: Element, capability: (u32, u32)) -> Result<Vec<u8>, CudaError> {
+/// Compiles the kernels for a compute capability. Needs NVRTC but no device.
+pub fn compile(precision: Precision, capability: (u32, u32)) -> Result<Vec<u8>, CudaError> {
     let version = version()?;
     let failed = |log: String| CudaError::Compile { architecture: architecture(capability), version, log };
     let failed_with = |e: result::NvrtcError| failed(e.to_string());
     let source = CString::new(SOURCE).map_err(|e| failed(e.to_string()))?;
     let program = Program(result::create_program(&source, Some(c"vae.cu")).map_err(failed_with)?);
-    // SAFETY: the program was created above and is destroyed when it is dropped; the source outlives it.
+    // SAFETY: the program was created above and is destroyed on drop; the source outlives it.
     unsafe {
-        if let Err(e) = result::compile_program(program.0, &options(element, capability)) {
+        if let Err(e) = result::compile_program(program.0, &options(precision, capability)) {
             let log = result::get_program_log(program.0).map(text).unwrap_or_default();
             return Err(failed(format!("{e}\n{log}")));
         }
@@ -72,7 +73,7 @@ struct Program(sys::nvrtcProgram);
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SAFETY: it was created by `create_program`, and nobody uses it any more.
+        // SAFETY: `create_program` created it, and this is its last use.
         unsafe { result::destroy_program(self.0) }.ok();
     }
 }
@@ -81,10 +82,10 @@ impl Drop for Program {
 fn version() -> Result<(u32, u32), CudaError> {
     require(Library::Nvrtc)?;
     let (mut major, mut minor) = (0, 0);
-    // SAFETY: the pointers are to numbers that outlive the call.
+    // SAFETY: the pointers are valid during the call.
     match unsafe { sys::nvrtcVersion(&mut major, &mut minor) }.result() {
         Ok(()) => Ok((major.unsigned_abs(), minor.unsigned_abs())),
-        Err(e) => Err(CudaError::Driver { action: "start NVRTC", reason: e.to_string() }),
+        Err(e) => Err(CudaError::Driver { action: "load NVRTC", reason: e.to_string() }),
     }
 }
 
@@ -92,11 +93,11 @@ fn architecture((major, minor): (u32, u32)) -> String {
     format!("sm_{major}{minor}")
 }
 
-fn options(element: Element, capability: (u32, u32)) -> [String; 4] {
-    let number = match element {
-        Element::F16 => 16,
-        Element::Bf16 => 17,
-        Element::F32 => 32,
+fn options(precision: Precision, capability: (u32, u32)) -> [String; 4] {
+    let number = match precision {
+        Precision::F16 => 16,
+        Precision::Bf16 => 17,
+        Precision::F32 => 32,
     };
     [
         format!("-DELEMENT={number}"),
@@ -118,24 +119,24 @@ fn cache_folder() -> Option<PathBuf> {
     Some(caches.join("vae"))
 }
 
-/// Another name for everything that changes what the compiler makes.
-fn file_name(element: Element, capability: (u32, u32), compiler: (u32, u32)) -> String {
+/// A name that depends on everything that changes the compiler's output.
+fn file_name(precision: Precision, capability: (u32, u32), compiler: (u32, u32)) -> String {
     let mut hash = Sha256::new();
     hash.update(SOURCE);
-    hash.update(options(element, capability).join(" "));
+    hash.update(options(precision, capability).join(" "));
     hash.update(format!("{}.{}", compiler.0, compiler.1));
     let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{digest}.cubin")
 }
 
-/// What `write` wrote, if all of it is there.
+/// Reads what [`write`] wrote, if it is complete.
 fn read(place: &Path) -> Option<Vec<u8>> {
     let mut cubin = std::fs::read(place).ok()?;
     let digest = cubin.split_off(cubin.len().checked_sub(DIGEST)?);
     (Sha256::digest(&cubin).as_slice() == digest).then_some(cubin)
 }
 
-/// The program, and its digest behind it: the driver would read past the end of half a program.
+/// Writes the program and its digest: the driver would read past the end of a truncated program.
 fn write(place: &Path, cubin: &[u8]) -> std::io::Result<()> {
     let folder = place.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
@@ -151,13 +152,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cache_gives_back_whole_programs_only() {
+    fn the_cache_returns_complete_programs_only() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = folder.path().join("new").join("a.cubin");
         assert_eq!(read(&place), None);
         write(&place, b"a program").expect("written");
         assert_eq!(read(&place).as_deref(), Some(&b"a program"[..]));
-        let whole = std::fs::read(&place).expect("it is there");
+        let whole = std::fs::read(&place).expect("the file exists");
         for broken in [&whole[..whole.len() - 1], &whole[1..], &whole[..5], &[]] {
             std::fs::write(&place, broken).expect("written");
             assert_eq!(read(&place), None);
@@ -166,10 +167,10 @@ mod tests {
 
     #[test]
     fn each_precision_and_device_has_a_program_of_its_own() {
-        let name = file_name(Element::F16, (8, 0), (13, 0));
-        assert_eq!(name, file_name(Element::F16, (8, 0), (13, 0)));
-        assert_ne!(name, file_name(Element::Bf16, (8, 0), (13, 0)));
-        assert_ne!(name, file_name(Element::F16, (8, 6), (13, 0)));
-        assert_ne!(name, file_name(Element::F16, (8, 0), (13, 1)));
+        let name = file_name(Precision::F16, (8, 0), (13, 0));
+        assert_eq!(name, file_name(Precision::F16, (8, 0), (13, 0)));
+        assert_ne!(name, file_name(Precision::Bf16, (8, 0), (13, 0)));
+        assert_ne!(name, file_name(Precision::F16, (8, 6), (13, 0)));
+        assert_ne!(name, file_name(Precision::F16, (8, 0), (13, 1)));
     }
 }

@@ -1,9 +1,12 @@
-//! Attention, at every level that this machine has, against its definition in f64.
+//! Attention, at every level of this machine, against its definition in f64.
+
+use vae::device::Level;
+use vae::internals::Shape;
+use vae::internals::cpu::HostMap;
+use vae::internals::cpu::attention::attention;
+use vae::internals::reference::attention as reference;
 
 use super::common::{Random, rms_error, wide};
-use vae::kernels::attention::{attention, naive};
-use vae::kernels::feature_map::{FeatureMap, Shape};
-use vae::kernels::level::Level;
 
 fn check(random: &mut Random, shape: Shape, spread: f32) {
     let planes: [Vec<f32>; 3] = std::array::from_fn(|i| {
@@ -11,10 +14,10 @@ fn check(random: &mut Random, shape: Shape, spread: f32) {
         random.values(shape.channels * shape.pixels(), scale)
     });
     let [q, k, v] = planes.each_ref().map(|planes| wide(planes));
-    let truth = naive::attention([&q, &k, &v], shape.channels);
-    let maps = planes.each_ref().map(|planes| FeatureMap::from_planes(planes, shape));
+    let truth = reference::attention([&q, &k, &v], shape.channels);
+    let maps = planes.each_ref().map(|planes| HostMap::from_planes(planes, shape));
     for level in Level::all() {
-        let mut out = FeatureMap::default();
+        let mut out = HostMap::default();
         attention(level, maps.each_ref(), &mut out).unwrap();
         let error = rms_error(&out.to_planes(), &truth);
         assert!(
@@ -26,7 +29,7 @@ fn check(random: &mut Random, shape: Shape, spread: f32) {
 }
 
 #[test]
-fn awkward_shapes() {
+fn attention_is_exact_on_edge_case_shapes() {
     let random = &mut Random(5);
     for (height, width) in [(1, 1), (1, 7), (4, 4), (3, 11), (16, 16), (17, 16), (15, 17), (25, 31)] {
         for channels in [1, 16, 24, 40, 64] {
@@ -36,7 +39,7 @@ fn awkward_shapes() {
 }
 
 #[test]
-fn random_shapes() {
+fn attention_is_exact_on_random_shapes() {
     let random = &mut Random(6);
     for _ in 0..20 {
         let shape = Shape::new(random.pick(1, 130), random.pick(1, 30), random.pick(1, 30));
@@ -50,13 +53,13 @@ fn peaked_scores_stay_exact() {
 }
 
 #[test]
-fn shapes_that_differ_are_an_error() {
-    let (a, b) = (FeatureMap::new(Shape::new(8, 4, 4)), FeatureMap::new(Shape::new(8, 4, 5)));
-    assert!(attention(Level::detect(), [&a, &b, &a], &mut FeatureMap::default()).is_err());
+fn different_shapes_are_an_error() {
+    let (a, b) = (HostMap::new(Shape::new(8, 4, 4)), HostMap::new(Shape::new(8, 4, 5)));
+    assert!(attention(Level::detect(), [&a, &b, &a], &mut HostMap::default()).is_err());
 }
 
 #[test]
-fn what_is_no_number_is_not_hidden() {
+fn nan_and_infinity_in_the_input_reach_the_output() {
     let shape = Shape::new(24, 5, 9);
     let random = &mut Random(8);
     let plain = random.values(shape.channels * shape.pixels(), 1.0);
@@ -65,8 +68,8 @@ fn what_is_no_number_is_not_hidden() {
             for which in 0..3 {
                 let mut planes = [plain.clone(), plain.clone(), plain.clone()];
                 planes[which][7 * 45 + 40] = wrong; // channel 7 of the last row
-                let maps = planes.map(|planes| FeatureMap::from_planes(&planes, shape));
-                let mut out = FeatureMap::default();
+                let maps = planes.map(|planes| HostMap::from_planes(&planes, shape));
+                let mut out = HostMap::default();
                 attention(level, maps.each_ref(), &mut out).unwrap();
                 let seen = out.to_planes().iter().any(|x| !x.is_finite());
                 assert!(seen, "{wrong} in input {which} at {}", level.name());

@@ -1,4 +1,4 @@
-//! What the tests share: a generator of numbers, and a measure of error.
+//! Shared by the kernels' tests: a random number generator and a measure of error.
 
 /// xorshift64*: the same numbers on every machine.
 pub struct Random(pub u64);
@@ -11,12 +11,12 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// In `low..=high`.
+    /// A random number in `low..=high`.
     pub fn pick(&mut self, low: usize, high: usize) -> usize {
         low + (self.bits() >> 33) as usize % (high - low + 1)
     }
 
-    /// Uniform, with mean 0 and variance 1.
+    /// Uniformly distributed numbers with mean 0 and variance 1.
     pub fn value(&mut self) -> f32 {
         ((self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0) * 3f32.sqrt()
     }
@@ -26,7 +26,7 @@ impl Random {
     }
 }
 
-/// Root mean square of the difference over that of the truth.
+/// The root mean square of the difference, relative to that of the truth.
 pub fn rms_error(got: &[f32], truth: &[f64]) -> f64 {
     assert_eq!(got.len(), truth.len());
     let gap: f64 = got.iter().zip(truth).map(|(&g, t)| (f64::from(g) - t).powi(2)).sum();

@@ -1,24 +1,28 @@
-//! Every form of convolution, at every level that this machine has, against its definition in f64.
+//! Every kind of convolution, at every level of this machine, against its definition in f64.
+
+use vae::device::Level;
+use vae::internals::cpu::HostMap;
+use vae::internals::cpu::conv2d::{Conv2d, PackedFilters};
+use vae::internals::cpu::group_norm::Coefficients;
+use vae::internals::reference::conv2d as reference;
+use vae::internals::{Activation, ConvKind, Shape};
+use vae::model::FeatureMap;
 
 use super::common::{Random, rms_error, wide};
-use vae::kernels::conv2d::{Conv2d, Filters, Kind, naive};
-use vae::kernels::feature_map::{FeatureMap, Shape};
-use vae::kernels::group_norm::Norm;
-use vae::kernels::level::Level;
 
-const KINDS: [Kind; 4] = [Kind::Same, Kind::Up2, Kind::Down2, Kind::Point];
+const KINDS: [ConvKind; 4] = [ConvKind::Same, ConvKind::Up2, ConvKind::Down2, ConvKind::Point];
 
 struct Case {
-    kind: Kind,
+    kind: ConvKind,
     shape: Shape,
     co: usize,
-    /// None, norm only, norm and SiLU.
-    norm: Option<bool>,
+    /// No norm, or a norm and what follows it.
+    norm: Option<Activation>,
     add: bool,
 }
 
-fn norm(random: &mut Random, shape: Shape, silu: bool) -> Norm {
-    let mut norm = Norm { silu, ..Norm::default() };
+fn norm(random: &mut Random, shape: Shape, activation: Activation) -> Coefficients {
+    let mut norm = Coefficients { activation, ..Coefficients::default() };
     norm.scale = random.values(shape.channels, 1.0);
     norm.shift = random.values(shape.channels, 1.0);
     norm.scale.resize(shape.blocks() * 16, 0.0);
@@ -26,11 +30,11 @@ fn norm(random: &mut Random, shape: Shape, silu: bool) -> Norm {
     norm
 }
 
-fn normed(planes: &[f32], shape: Shape, norm: &Norm) -> Vec<f64> {
+fn normed(planes: &[f32], shape: Shape, norm: &Coefficients) -> Vec<f64> {
     let one = |(at, &x): (usize, &f32)| {
         let c = at / shape.pixels();
         let y = f64::from(x) * f64::from(norm.scale[c]) + f64::from(norm.shift[c]);
-        if norm.silu { y / (1.0 + (-y).exp()) } else { y }
+        if norm.activation == Activation::Silu { y / (1.0 + (-y).exp()) } else { y }
     };
     planes.iter().enumerate().map(one).collect()
 }
@@ -40,18 +44,18 @@ fn check(random: &mut Random, case: &Case) {
     let planes = random.values(shape.channels * shape.pixels(), 1.0);
     let weight = random.values(co * shape.channels * kind.taps(), 0.3);
     let bias = random.values(co, 1.0);
-    let norm = case.norm.map(|silu| norm(random, shape, silu));
+    let norm = case.norm.map(|activation| norm(random, shape, activation));
     let out = kind.output(shape, co);
     let residual = random.values(co * out.pixels(), 1.0);
 
     let input = norm.as_ref().map_or_else(|| wide(&planes), |norm| normed(&planes, shape, norm));
-    let mut truth = naive::conv2d(kind, &input, shape, &weight, &bias);
+    let mut truth = reference::conv2d(kind, &input, shape, &weight, &bias);
     if case.add {
         truth.iter_mut().zip(&residual).for_each(|(t, &r)| *t += f64::from(r));
     }
 
     for level in Level::all() {
-        let mut filters = Filters::default();
+        let mut filters = PackedFilters::default();
         filters.pack(level, kind, &weight, co, shape.channels).unwrap();
         let conv = Conv2d {
             bias: Some(&bias),
@@ -60,8 +64,8 @@ fn check(random: &mut Random, case: &Case) {
             sums: true,
             ..Conv2d::new(&filters)
         };
-        let mut output = FeatureMap::from_planes(&residual, out);
-        conv.run(level, &FeatureMap::from_planes(&planes, shape), &mut output).unwrap();
+        let mut output = HostMap::from_planes(&residual, out);
+        conv.run(level, &HostMap::from_planes(&planes, shape), &mut output).unwrap();
         let what =
             format!("{} {kind:?} {shape} to {co}, norm {:?}, add {}", level.name(), case.norm, case.add);
         assert_eq!(output.shape(), out, "{what}");
@@ -72,7 +76,7 @@ fn check(random: &mut Random, case: &Case) {
     }
 }
 
-fn check_sums(output: &FeatureMap, truth: &[f64], what: &str) {
+fn check_sums(output: &HostMap, truth: &[f64], what: &str) {
     let sums = output.sums().unwrap();
     for (channel, plane) in truth.chunks(output.shape().pixels()).enumerate() {
         let size: f64 = plane.iter().map(|x| x.abs()).sum();
@@ -82,7 +86,7 @@ fn check_sums(output: &FeatureMap, truth: &[f64], what: &str) {
     }
 }
 
-fn check_padding(output: &FeatureMap, what: &str) {
+fn check_padding(output: &HostMap, what: &str) {
     let shape = output.shape();
     let last = &output.data()[(shape.blocks() - 1) * shape.plane()..][..shape.pixels() * 16];
     let used = (shape.channels - 1) % 16 + 1;
@@ -90,29 +94,29 @@ fn check_padding(output: &FeatureMap, what: &str) {
 }
 
 #[test]
-fn awkward_shapes() {
+fn convolutions_are_exact_on_edge_case_shapes() {
     let random = &mut Random(1);
     for kind in KINDS {
         for (height, width) in [(1, 1), (1, 7), (2, 2), (3, 5), (4, 4), (5, 4), (9, 17), (33, 31)] {
-            if kind == Kind::Down2 && height.min(width) < 2 {
+            if kind == ConvKind::Down2 && height.min(width) < 2 {
                 continue;
             }
             for (ci, co) in [(1, 1), (3, 40), (4, 8), (24, 3), (40, 24), (16, 16)] {
                 let shape = Shape::new(ci, height, width);
                 check(random, &Case { kind, shape, co, norm: None, add: false });
-                check(random, &Case { kind, shape, co, norm: Some(true), add: true });
+                check(random, &Case { kind, shape, co, norm: Some(Activation::Silu), add: true });
             }
         }
     }
 }
 
 #[test]
-fn random_shapes() {
+fn convolutions_are_exact_on_random_shapes() {
     let random = &mut Random(2);
     for _ in 0..60 {
         let kind = KINDS[random.pick(0, 3)];
         let shape = Shape::new(random.pick(1, 90), random.pick(2, 40), random.pick(2, 40));
-        let norm = [None, Some(false), Some(true)][random.pick(0, 2)];
+        let norm = [None, Some(Activation::Identity), Some(Activation::Silu)][random.pick(0, 2)];
         let (co, add) = (random.pick(1, 150), random.pick(0, 1) == 1);
         check(random, &Case { kind, shape, co, norm, add });
     }
@@ -122,25 +126,30 @@ fn random_shapes() {
 fn deep_convolutions_stay_exact() {
     let random = &mut Random(3);
     for kind in KINDS {
-        check(random, &Case { kind, shape: Shape::new(512, 12, 10), co: 512, norm: Some(true), add: false });
+        check(
+            random,
+            &Case { kind, shape: Shape::new(512, 12, 10), co: 512, norm: Some(Activation::Silu), add: false },
+        );
     }
 }
 
 #[test]
-fn point_works_in_place() {
+fn a_1x1_convolution_works_in_place() {
     let random = &mut Random(4);
-    for (ci, co, norm_kind) in [(64, 32, None), (40, 40, Some(true)), (33, 7, Some(false)), (8, 8, None)] {
+    for (ci, co, norm_kind) in
+        [(64, 32, None), (40, 40, Some(Activation::Silu)), (33, 7, Some(Activation::Identity)), (8, 8, None)]
+    {
         let shape = Shape::new(ci, 13, 19);
         let planes = random.values(ci * shape.pixels(), 1.0);
         let (weight, bias) = (random.values(co * ci, 0.3), random.values(co, 1.0));
-        let norm = norm_kind.map(|silu| norm(random, shape, silu));
+        let norm = norm_kind.map(|activation| norm(random, shape, activation));
         let input = norm.as_ref().map_or_else(|| wide(&planes), |norm| normed(&planes, shape, norm));
-        let truth = naive::conv2d(Kind::Point, &input, shape, &weight, &bias);
+        let truth = reference::conv2d(ConvKind::Point, &input, shape, &weight, &bias);
         for level in Level::all() {
-            let mut filters = Filters::default();
-            filters.pack(level, Kind::Point, &weight, co, ci).unwrap();
+            let mut filters = PackedFilters::default();
+            filters.pack(level, ConvKind::Point, &weight, co, ci).unwrap();
             let conv = Conv2d { bias: Some(&bias), norm: norm.as_ref(), sums: true, ..Conv2d::new(&filters) };
-            let mut map = FeatureMap::from_planes(&planes, shape);
+            let mut map = HostMap::from_planes(&planes, shape);
             conv.run_in_place(level, &mut map).unwrap();
             assert!(rms_error(&map.to_planes(), &truth) < 1e-6);
             check_sums(&map, &truth, "in place");
@@ -149,17 +158,17 @@ fn point_works_in_place() {
 }
 
 #[test]
-fn shapes_that_do_not_fit_are_errors() {
+fn mismatched_shapes_are_errors() {
     let level = Level::detect();
-    let mut filters = Filters::default();
-    assert!(filters.pack(level, Kind::Same, &[0.0; 8], 1, 1).is_err());
-    filters.pack(level, Kind::Down2, &[0.0; 9], 1, 1).unwrap();
+    let mut filters = PackedFilters::default();
+    assert!(filters.pack(level, ConvKind::Same, &[0.0; 8], 1, 1).is_err());
+    filters.pack(level, ConvKind::Down2, &[0.0; 9], 1, 1).unwrap();
     let conv = Conv2d::new(&filters);
-    let mut output = FeatureMap::default();
-    assert!(conv.run(level, &FeatureMap::new(Shape::new(2, 4, 4)), &mut output).is_err());
-    assert!(conv.run(level, &FeatureMap::new(Shape::new(1, 1, 4)), &mut output).is_err());
-    assert!(conv.run_in_place(level, &mut FeatureMap::new(Shape::new(1, 4, 4))).is_err());
+    let mut output = HostMap::default();
+    assert!(conv.run(level, &HostMap::new(Shape::new(2, 4, 4)), &mut output).is_err());
+    assert!(conv.run(level, &HostMap::new(Shape::new(1, 1, 4)), &mut output).is_err());
+    assert!(conv.run_in_place(level, &mut HostMap::new(Shape::new(1, 4, 4))).is_err());
     let bias = [0.0; 2];
     let conv = Conv2d { bias: Some(&bias), ..conv };
-    assert!(conv.run(level, &FeatureMap::new(Shape::new(1, 4, 4)), &mut output).is_err());
+    assert!(conv.run(level, &HostMap::new(Shape::new(1, 4, 4)), &mut output).is_err());
 }

@@ -1,31 +1,40 @@
-//! The doors on a CUDA device against their definitions in f64, in each precision.
+//! The operations on a CUDA device against their definitions in f64, in each precision.
+
+use std::sync::Arc;
+
+use vae::device::{Backend, Cuda, Precision};
+use vae::internals::cuda::{
+    CudaError, DeviceFilters, DeviceMap, DeviceNorm, Engine, FoldedProjections, compile,
+};
+use vae::internals::reference::{attention, conv2d as convolution};
+use vae::internals::{Activation, ConvKind, NormParameters, Shape, Workspace};
+use vae::model::FeatureMap;
 
 use super::common::{Random, rms_error, wide};
-use crate::support::cuda::{PRECISIONS, engine};
-use std::sync::Arc;
-use vae::kernels::attention::naive as attention;
-use vae::kernels::conv2d::{Kind, naive as convolution};
-use vae::kernels::cuda::{Affine, CudaError, Element, Engine, Filters, Folded, compile};
-use vae::kernels::{FeatureMap, Shape};
+use crate::support::cuda::{PRECISIONS, cuda};
 
-const KINDS: [Kind; 4] = [Kind::Same, Kind::Up2, Kind::Down2, Kind::Point];
+const KINDS: [ConvKind; 4] = [ConvKind::Same, ConvKind::Up2, ConvKind::Down2, ConvKind::Point];
 const EPS: f64 = 1e-6;
 
-/// Runs on the machine's device in each precision, with the error that it may make.
+/// Runs a test on the device in each precision, with the allowed error; skips it without a device.
 fn on_cuda(test: impl Fn(&Arc<Engine>, f64)) {
-    for (element, bound) in PRECISIONS {
-        let Some(engine) = engine(element) else { return };
-        test(&Arc::new(engine), bound);
+    for (precision, bound) in PRECISIONS {
+        let Some(cuda) = cuda(precision) else { return };
+        test(cuda.engine(), bound);
     }
 }
 
-fn map(engine: &Arc<Engine>, planes: &[f32], shape: Shape) -> FeatureMap {
-    let mut map = engine.map();
-    map.load(planes, shape).expect("room on the device");
+fn empty(engine: &Arc<Engine>) -> DeviceMap {
+    DeviceMap::new(engine)
+}
+
+fn map(engine: &Arc<Engine>, planes: &[f32], shape: Shape) -> DeviceMap {
+    let mut map = empty(engine);
+    map.load(planes, shape).expect("enough device memory");
     map
 }
 
-/// A group norm and SiLU as they are defined.
+/// Group norm and SiLU by their definitions.
 fn normed(
     planes: &[f32],
     shape: Shape,
@@ -49,8 +58,17 @@ fn normed(
     out
 }
 
+fn device_norm(engine: &Arc<Engine>, (weight, bias): (&[f32], &[f32]), groups: usize) -> DeviceNorm {
+    let parameters = NormParameters { weight: weight.into(), bias: bias.into(), groups, eps: EPS };
+    DeviceNorm::upload(engine, &parameters).expect("room")
+}
+
+fn precision(engine: &Arc<Engine>) -> Precision {
+    empty(engine).precision()
+}
+
 struct Case {
-    kind: Kind,
+    kind: ConvKind,
     shape: Shape,
     co: usize,
     /// None, norm only, norm and SiLU; in groups of channels.
@@ -79,38 +97,39 @@ fn check(engine: &Arc<Engine>, bound: f64, random: &mut Random, case: &Case) {
 
     let what = format!("{kind:?} {shape} to {co}, norm {norm:?}, add {add}, on {engine:?}");
     let x = map(engine, &planes, shape);
-    let affine = Affine::upload(engine, &gamma, &beta).expect(&what);
-    let norm = norm.map(|(groups, silu)| affine.of(&x, groups, EPS, silu).expect(&what));
-    let norm = norm.as_ref().and_then(|norm| norm.device.as_ref());
-    let filters = Filters::upload(engine, kind, &weight, &bias).expect(&what);
-    let mut y = if add { map(engine, &residual, out) } else { engine.map() };
-    filters.convolve(&x, norm, &mut y, add).expect(&what);
+    let norm = norm.map(|(groups, silu)| {
+        let norm = device_norm(engine, (&gamma, &beta), groups);
+        norm.of(&x, if silu { Activation::Silu } else { Activation::Identity }).expect(&what)
+    });
+    let filters = DeviceFilters::upload(engine, kind, &weight, &bias).expect(&what);
+    let mut y = if add { map(engine, &residual, out) } else { empty(engine) };
+    filters.convolve(&x, norm.as_ref(), &mut y, add).expect(&what);
     assert_eq!(y.shape(), out, "{what}");
     let error = rms_error(&y.fetch().expect(&what), &truth);
     assert!(error < bound, "{what}: {error:e}");
 
-    // A second convolution reads channels that only pad: they must be zero.
-    let again = Filters::upload(engine, Kind::Point, &vec![1.0; co], &[0.0]).expect(&what);
-    let mut sum = engine.map();
+    // A second convolution also reads the padding channels, which must be zero.
+    let again = DeviceFilters::upload(engine, ConvKind::Point, &vec![1.0; co], &[0.0]).expect(&what);
+    let mut sum = empty(engine);
     again.convolve(&y, None, &mut sum, false).expect(&what);
     let sums = sum.fetch().expect(&what);
     assert!(sums.iter().all(|x| x.is_finite()) && sums.len() == out.pixels(), "{what}");
 }
 
 #[test]
-fn convolutions_on_cuda_have_awkward_shapes() {
+fn cuda_convolutions_are_accurate_on_edge_case_shapes() {
     on_cuda(|engine, bound| {
         let random = &mut Random(21);
         for kind in KINDS {
             for (height, width) in [(1, 1), (1, 7), (2, 2), (3, 5), (9, 17)] {
-                if kind == Kind::Down2 && height.min(width) < 2 {
+                if kind == ConvKind::Down2 && height.min(width) < 2 {
                     continue;
                 }
                 for (ci, co, groups) in [(1, 1, 1), (3, 40, 1), (4, 8, 2), (24, 3, 8), (16, 16, 16)] {
                     let shape = Shape::new(ci, height, width);
                     check(engine, bound, random, &Case { kind, shape, co, norm: None, add: false });
                     let norm = (height * width * ci > groups).then_some((groups, true));
-                    let add = kind != Kind::Up2;
+                    let add = kind != ConvKind::Up2;
                     check(engine, bound, random, &Case { kind, shape, co, norm, add });
                 }
             }
@@ -119,7 +138,7 @@ fn convolutions_on_cuda_have_awkward_shapes() {
 }
 
 #[test]
-fn convolutions_on_cuda_have_random_shapes() {
+fn cuda_convolutions_are_accurate_on_random_shapes() {
     on_cuda(|engine, bound| {
         let random = &mut Random(22);
         for _ in 0..20 {
@@ -127,29 +146,29 @@ fn convolutions_on_cuda_have_random_shapes() {
             let groups = random.pick(1, 12);
             let shape = Shape::new(groups * random.pick(1, 8), random.pick(2, 24), random.pick(2, 24));
             let norm = [None, Some((groups, false)), Some((groups, true))][random.pick(0, 2)];
-            let (co, add) = (random.pick(1, 90), kind != Kind::Up2 && random.pick(0, 1) == 1);
+            let (co, add) = (random.pick(1, 90), kind != ConvKind::Up2 && random.pick(0, 1) == 1);
             check(engine, bound, random, &Case { kind, shape, co, norm, add });
         }
     });
 }
 
 #[test]
-fn group_norm_on_cuda_survives_a_mean_far_from_zero() {
+fn cuda_group_norm_is_accurate_with_a_mean_far_from_zero() {
     on_cuda(|engine, bound| {
         let random = &mut Random(23);
         for (shape, groups) in
             [(Shape::new(64, 19, 23), 32), (Shape::new(512, 6, 7), 32), (Shape::new(40, 61, 37), 5)]
         {
             let (gamma, beta) = (random.values(shape.channels, 1.0), random.values(shape.channels, 1.0));
-            // 64ths near 32 are exact in f16, and halves in bf16.
-            let step = if engine.element() == Element::Bf16 { 2.0 } else { 64.0 };
+            // Near 32, multiples of 1/64 are exact in f16, and multiples of 1/2 in bf16.
+            let step = if precision(engine) == Precision::Bf16 { 2.0 } else { 64.0 };
             let planes = random.values(shape.channels * shape.pixels(), 1.0);
             let planes: Vec<f32> = planes.iter().map(|x| ((x + 32.0) * step).round() / step).collect();
             let truth = normed(&planes, shape, groups, (&gamma, &beta), false);
             let x = map(engine, &planes, shape);
-            let affine = Affine::upload(engine, &gamma, &beta).expect("room");
-            let norm = affine.of(&x, groups, EPS, false).expect("it fits").device.expect("on the device");
-            let mut y = engine.map();
+            let norm = device_norm(engine, (&gamma, &beta), groups);
+            let norm = norm.of(&x, Activation::Identity).expect("it fits");
+            let mut y = empty(engine);
             norm.apply(&x, &mut y).expect("it fits");
             let error = rms_error(&y.fetch().expect("numbers"), &truth);
             assert!(error < 10.0 * bound, "{shape} on {engine:?}: {error:e}");
@@ -165,22 +184,23 @@ fn check_attention(engine: &Arc<Engine>, bound: f64, random: &mut Random, shape:
     let [v_weight, out_weight]: [Vec<f32>; 2] = std::array::from_fn(|_| random.values(c * c, scale));
     let [v_bias, out_bias]: [Vec<f32>; 2] = std::array::from_fn(|_| random.values(c, 1.0));
 
-    let v = convolution::conv2d(Kind::Point, &wide(&h), shape, &v_weight, &v_bias);
+    let v = convolution::conv2d(ConvKind::Point, &wide(&h), shape, &v_weight, &v_bias);
     let gathered = attention::attention([&wide(&q), &wide(&k), &v], c);
-    let mut truth = convolution::conv2d(Kind::Point, &gathered, shape, &out_weight, &out_bias);
+    let mut truth = convolution::conv2d(ConvKind::Point, &gathered, shape, &out_weight, &out_bias);
     truth.iter_mut().zip(&x).for_each(|(t, &x)| *t += f64::from(x));
 
-    let folded = Folded::upload(engine, (&v_weight, &v_bias), (&out_weight, &out_bias)).expect("room");
+    let folded =
+        FoldedProjections::upload(engine, (&v_weight, &v_bias), (&out_weight, &out_bias)).expect("room");
     let maps = [&q, &k, &h].map(|planes| map(engine, planes, shape));
     let mut y = map(engine, &x, shape);
     folded.attend(maps.each_ref(), &mut y).expect("it fits");
     let error = rms_error(&y.fetch().expect("numbers"), &truth);
-    let bound = if truth.len() < 16 { 10.0 * bound } else { bound }; // x and what is added may cancel
+    let bound = if truth.len() < 16 { 10.0 * bound } else { bound }; // x and the added term may cancel
     assert!(error < bound, "attention over {shape} on {engine:?}: {error:e}");
 }
 
 #[test]
-fn attention_on_cuda() {
+fn cuda_attention_is_accurate() {
     on_cuda(|engine, bound| {
         let random = &mut Random(24);
         for (height, width) in [(1, 1), (1, 7), (4, 4), (3, 11), (15, 17)] {
@@ -189,83 +209,96 @@ fn attention_on_cuda() {
             }
         }
         for channels in [24, 136] {
-            check_attention(engine, bound, random, Shape::new(channels, 25, 31)); // more than the queries of one launch
+            check_attention(engine, bound, random, Shape::new(channels, 25, 31)); // more queries than one launch handles
         }
     });
 }
 
 #[test]
-fn planes_come_back_from_cuda_as_they_went() {
-    on_cuda(|engine, _| {
-        let mut space = vae::kernels::Workspace::new(vae::kernels::Level::detect());
-        space.engine = Some(engine.clone());
+fn planes_return_from_cuda_unchanged() {
+    for (precision, _) in PRECISIONS {
+        let Some(cuda) = cuda(precision) else { return };
+        let mut space = Workspace::checkout(&cuda);
         for channels in [1, 3, 4, 8, 12] {
             let shape = Shape::new(channels, 5, 7);
             let planes: Vec<f32> = (0..channels * 35).map(|x| (x % 250) as f32 - 100.0).collect();
             let mut map = space.take(shape);
-            map.load(&planes, shape).expect("room");
-            assert_eq!(map.fetch().expect("numbers"), planes);
-            let mut values: Vec<f32> = map.values().collect();
+            cuda.load(&planes, shape, &mut map).expect("room");
+            assert_eq!(cuda.fetch(&map).expect("numbers"), planes);
+            let mut values = Vec::new();
+            map.visit(&mut |slice| values.extend_from_slice(slice)).expect("numbers");
             let mut sorted = planes.clone();
             values.sort_by(f32::total_cmp);
             sorted.sort_by(f32::total_cmp);
             assert_eq!(values, sorted);
             space.give(map);
         }
-        assert!(engine.peak_bytes().is_none_or(|bytes| bytes >= 16 * 35 * 2));
-    });
+        assert!(cuda.peak_bytes().is_none_or(|bytes| bytes >= 16 * 35 * 2));
+    }
 }
 
 #[test]
-fn what_is_no_number_on_cuda_is_an_error() {
+fn maps_and_weights_of_two_devices_are_not_mixed() {
+    let (Some(one), Some(other)) = (cuda(Precision::F32), cuda(Precision::F16)) else { return };
+    let shape = Shape::new(8, 4, 5);
+    let filters = DeviceFilters::upload(one.engine(), ConvKind::Point, &[0.0; 64], &[0.0; 8]).expect("room");
+    let norm = device_norm(one.engine(), (&[1.0; 8], &[0.0; 8]), 2);
+    let [here, there] = [&one, &other].map(|cuda| map(cuda.engine(), &[0.0; 160], shape));
+    let convolve = |x: &DeviceMap, cuda: &Cuda| filters.convolve(x, None, &mut empty(cuda.engine()), false);
+    assert!(convolve(&here, &one).is_ok());
+    assert!(convolve(&there, &one).is_err() && convolve(&here, &other).is_err());
+    assert!(norm.of(&here, Activation::Silu).is_ok() && norm.of(&there, Activation::Silu).is_err());
+}
+
+#[test]
+fn nan_and_infinity_on_cuda_are_errors() {
     on_cuda(|engine, _| {
         let shape = Shape::new(3, 4, 5);
         for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut planes = vec![1.0; 60];
             planes[47] = wrong;
             let error = map(engine, &planes, shape).fetch().expect_err("not finite");
-            assert_eq!(error, CudaError::NotFinite { element: engine.element() });
+            assert_eq!(error, CudaError::NotFinite { precision: precision(engine) });
         }
         let large = map(engine, &[1e5; 60], shape).fetch();
-        assert_eq!(large.is_err(), engine.element() == Element::F16, "{large:?}");
+        assert_eq!(large.is_err(), precision(engine) == Precision::F16, "{large:?}");
     });
 }
 
 #[test]
-fn what_does_not_fit_on_cuda_is_an_error() {
+fn mismatched_shapes_and_memory_on_cuda_are_errors() {
     on_cuda(|engine, _| {
-        let filters = Filters::upload(engine, Kind::Same, &[0.0; 4 * 3 * 9], &[0.0; 4]).expect("room");
+        let filters =
+            DeviceFilters::upload(engine, ConvKind::Same, &[0.0; 4 * 3 * 9], &[0.0; 4]).expect("room");
         let x = map(engine, &[0.0; 3 * 20], Shape::new(3, 4, 5));
-        let fits = |x: &FeatureMap, y: &mut FeatureMap, add| filters.convolve(x, None, y, add).is_ok();
-        assert!(fits(&x, &mut engine.map(), false));
-        assert!(!fits(&x, &mut engine.map(), true), "nothing to add to");
-        assert!(!fits(&x, &mut FeatureMap::default(), false), "an output in host memory");
-        assert!(!fits(&FeatureMap::new(Shape::new(3, 4, 5)), &mut engine.map(), false), "an input there");
-        assert!(!fits(&map(engine, &[0.0; 20], Shape::new(1, 4, 5)), &mut engine.map(), false));
-        assert!(engine.map().fetch().is_err(), "never written");
-        assert!(Filters::upload(engine, Kind::Same, &[0.0; 10], &[0.0]).is_err());
-        assert!(Affine::upload(engine, &[1.0; 3], &[0.0; 3]).expect("room").of(&x, 2, EPS, true).is_err());
+        let fits = |x: &DeviceMap, y: &mut DeviceMap, add| filters.convolve(x, None, y, add).is_ok();
+        assert!(fits(&x, &mut empty(engine), false));
+        assert!(!fits(&x, &mut empty(engine), true), "nothing to add to");
+        assert!(!fits(&map(engine, &[0.0; 20], Shape::new(1, 4, 5)), &mut empty(engine), false));
+        assert!(empty(engine).fetch().is_err(), "never written");
+        assert!(DeviceFilters::upload(engine, ConvKind::Same, &[0.0; 10], &[0.0]).is_err());
+        assert!(device_norm(engine, (&[1.0; 3], &[0.0; 3]), 2).of(&x, Activation::Silu).is_err());
         let large = Shape::new(256, 4096, 2048);
-        let error = engine.map().load(&[], large).expect_err("2³¹ elements");
+        let error = empty(engine).load(&[], large).expect_err("2³¹ elements");
         assert!(matches!(error, CudaError::TooLarge { .. }), "{error}");
     });
 }
 
 #[test]
-fn a_device_that_is_not_there_is_an_error() {
-    let Err(error) = Engine::new(99, Element::F16) else { panic!("there are not that many") };
+fn a_missing_device_is_an_error() {
+    let Err(error) = Cuda::new(99, Precision::F16) else { panic!("cuda:99 exists") };
     let text = error.to_string();
     assert!(text.contains("--device cpu") || text.contains("install") || text.contains("cuda:99"), "{text}");
 }
 
-/// Needs NVRTC, and no device.
+/// Needs NVRTC, but no device.
 #[test]
-fn the_kernels_for_cuda_compile() {
+fn cuda_kernels_compile() {
     for capability in [(8, 0), (9, 0), (10, 0), (12, 0)] {
-        for (element, _) in PRECISIONS {
-            match compile(element, capability) {
-                Ok(cubin) => assert!(!cubin.is_empty(), "{element} for {capability:?}"),
-                Err(e @ (CudaError::NotBuilt | CudaError::LibraryMissing(_))) => {
+        for (precision, _) in PRECISIONS {
+            match compile(precision, capability) {
+                Ok(cubin) => assert!(!cubin.is_empty(), "{precision} for {capability:?}"),
+                Err(e @ CudaError::LibraryMissing(_)) => {
                     return println!("skipped: no NVRTC ({e})");
                 }
                 Err(e) => panic!("{e}"),

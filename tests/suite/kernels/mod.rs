@@ -1,14 +1,15 @@
-//! Every kernel at every level that the machine has, against its definition in f64.
+//! Every kernel at every level that the machine supports, against its definition in f64.
 //!
 //! ```text
 //! parts.rs      levels, exp and SiLU, group norm, the blocked layout
-//! conv2d.rs     convolutions on awkward and on random shapes
-//! attention.rs  likewise
-//! cuda.rs       the same on a CUDA device, in each of its precisions; and the compiler, which needs none
+//! conv2d.rs     convolutions on edge cases and on random shapes
+//! attention.rs  attention on edge cases and on random shapes
+//! cuda.rs       the same on a CUDA device in each precision, and the compilation of its kernels (needs no device)
 //! ```
 
 mod attention;
 mod common;
 mod conv2d;
+#[cfg(feature = "cuda")]
 mod cuda;
 mod parts;

@@ -1,13 +1,16 @@
 //! Levels, vector functions and group norm.
 
+use vae::device::{Level, LevelError};
+use vae::internals::cpu::HostMap;
+use vae::internals::cpu::conv2d::{Conv2d, PackedFilters};
+use vae::internals::cpu::group_norm::Coefficients;
+use vae::internals::cpu::simd::{BLOCK, Kernel, Simd, math};
+use vae::internals::{Activation, ConvKind, NormParameters, Shape};
+
 use super::common::{Random, wide};
-use vae::kernels::feature_map::{ChannelSums, FeatureMap, Shape};
-use vae::kernels::group_norm::GroupNorm;
-use vae::kernels::level::{Level, LevelError};
-use vae::kernels::simd::{BLOCK, Kernel, Simd, math};
 
 #[test]
-fn levels_are_found_by_name_or_refused() {
+fn level_names_are_parsed_or_rejected() {
     for level in Level::all() {
         assert_eq!(Level::by_name(level.name()).unwrap().name(), level.name());
     }
@@ -29,7 +32,7 @@ impl Kernel for Functions {
     fn run<S: Simd>(self, s: S) -> Self::Output {
         let mut results = [[0.0; BLOCK]; 2];
         for lane in (0..BLOCK).step_by(S::LANES) {
-            // SAFETY: a vector that starts at `lane` ends inside the sixteen.
+            // SAFETY: a vector that starts at `lane` ends within the sixteen values.
             unsafe {
                 let x = s.load(self.0.as_ptr().add(lane));
                 s.store(results[0].as_mut_ptr().add(lane), math::exp(s, x));
@@ -67,7 +70,7 @@ fn exp_and_silu_are_exact() {
 }
 
 #[test]
-fn exp_and_silu_survive_extremes() {
+fn exp_and_silu_handle_extreme_values() {
     let mut x = [0.0; BLOCK];
     x[..8].copy_from_slice(&[-1e30, -100.0, -88.0, -0.0, 88.0, 100.0, 1e30, f32::NAN]);
     for level in Level::all() {
@@ -78,37 +81,64 @@ fn exp_and_silu_survive_extremes() {
     }
 }
 
+/// The sums are those that convolutions of every kind leave in their outputs, here with a mean of 300 and a spread of 1.
 #[test]
-fn group_norm_survives_a_mean_far_from_zero() {
-    let shape = Shape::new(64, 19, 23);
+fn group_norm_is_exact_with_a_mean_far_from_zero() {
     let random = &mut Random(11);
-    let (weight, bias) = (random.values(64, 1.0), random.values(64, 1.0));
-    let planes: Vec<f64> = wide(&random.values(64 * shape.pixels(), 1.0)).iter().map(|x| x + 300.0).collect();
-    let mut sums = ChannelSums::default();
-    for plane in planes.chunks(shape.pixels()) {
-        sums.sum.push(plane.iter().sum());
-        sums.squares.push(plane.iter().map(|x| x * x).sum());
+    for (kind, ci) in [
+        (ConvKind::Same, 24),
+        (ConvKind::Same, 3),
+        (ConvKind::Up2, 24),
+        (ConvKind::Down2, 24),
+        (ConvKind::Point, 24),
+    ] {
+        let input = Shape::new(ci, 38, 46);
+        let shape = kind.output(input, 64);
+        let scale = 1.0 / ((ci * kind.taps()) as f32).sqrt();
+        let planes = random.values(ci * input.pixels(), 1.0);
+        let filter = random.values(64 * ci * kind.taps(), scale);
+        let conv_bias = [300.0; 64];
+        let (weight, bias) = (random.values(64, 1.0), random.values(64, 1.0));
+        let parameters = NormParameters { weight, bias, groups: 32, eps: 1e-6 };
+        for level in Level::all() {
+            let mut filters = PackedFilters::default();
+            filters.pack(level, kind, &filter, 64, ci).unwrap();
+            let conv = Conv2d { bias: Some(&conv_bias), sums: true, ..Conv2d::new(&filters) };
+            let mut output = HostMap::default();
+            conv.run(level, &HostMap::from_planes(&planes, input), &mut output).unwrap();
+            let sums = output.sums().unwrap();
+            let norm = Coefficients::new(&parameters, sums, shape, Activation::Identity);
+            check_norm(&norm, &parameters, &wide(&output.to_planes()), shape);
+        }
     }
-    let norm = GroupNorm { weight: &weight, bias: &bias, groups: 32, eps: 1e-6 }.of(&sums, shape, false);
+}
+
+/// Compares a norm with its definition over the values that were written.
+fn check_norm(norm: &Coefficients, parameters: &NormParameters, planes: &[f64], shape: Shape) {
     for (group, values) in planes.chunks(2 * shape.pixels()).enumerate() {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+        assert!((mean - 300.0).abs() < 1.0 && (0.01..10.0).contains(&variance), "{mean} {variance}");
         for c in [2 * group, 2 * group + 1] {
-            let scale = f64::from(weight[c]) / (variance + 1e-6).sqrt();
-            assert!((f64::from(norm.scale[c]) / scale - 1.0).abs() < 1e-6);
-            assert!((f64::from(norm.shift[c]) - (f64::from(bias[c]) - mean * scale)).abs() < 1e-4);
+            let scale = f64::from(parameters.weight[c]) / (variance + 1e-6).sqrt();
+            assert!(
+                (f64::from(norm.scale[c]) / scale - 1.0).abs() < 1e-6,
+                "{} is not {scale}",
+                norm.scale[c]
+            );
+            assert!((f64::from(norm.shift[c]) - (f64::from(parameters.bias[c]) - mean * scale)).abs() < 1e-3);
         }
     }
 }
 
 #[test]
-fn planes_survive_the_blocked_layout() {
+fn planes_are_unchanged_by_the_blocked_layout() {
     let random = &mut Random(12);
     for channels in [1, 3, 4, 8, 16, 24, 40] {
         let shape = Shape::new(channels, 5, 7);
         let planes = random.values(channels * shape.pixels(), 1.0);
-        let mut map = FeatureMap::new(Shape::new(64, 9, 9));
+        let mut map = HostMap::new(Shape::new(64, 9, 9));
         map.data_mut().fill(f32::NAN);
         map.read_planes(&planes, shape);
         assert_eq!(map.to_planes(), planes);

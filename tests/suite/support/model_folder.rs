@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
+use vae::device::Cpu;
 use vae::model::{AutoencoderKl, Config};
 
 use super::formula::Formula;
@@ -30,7 +31,8 @@ pub fn tensors() -> HashMap<String, Tensor> {
     let recorder: &'static Recorder = Box::leak(Box::default());
     let config = Config::from_json(CONFIG).expect("a valid config");
     let builder = VarBuilder::from_backend(Box::new(recorder), DType::F32, Device::Cpu);
-    AutoencoderKl::new(&config, builder).expect("the formula has every tensor");
+    let cpu = Cpu::new().expect("a level of this machine");
+    AutoencoderKl::new(&cpu, &config, builder).expect("the formula has every tensor");
     recorder.0.lock().expect("no other thread").clone()
 }
 

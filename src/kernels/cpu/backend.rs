@@ -1,0 +1,181 @@
+//! The CPU as a backend of the model.
+
+use super::attention::attention;
+use super::conv2d::{Conv2d, PackedFilters};
+use super::feature_map::HostMap;
+use super::group_norm::Coefficients;
+use super::level::{Level, LevelError};
+use crate::kernels::{
+    Activation, AttentionParameters, Backend, ConvKind, ConvParameters, Error, Input, NormParameters, Output,
+    Precision, Shape, Workspace, WorkspacePool,
+};
+
+/// The CPU, at one level of instructions. Computes in f32, on the current rayon thread pool.
+///
+/// The results do not depend on the number of threads.
+#[derive(Clone)]
+pub struct Cpu {
+    level: Level,
+    workspaces: WorkspacePool<Self>,
+}
+
+impl Cpu {
+    /// The CPU at the level that the environment variable `VAE_CPU` names, or the machine's best.
+    ///
+    /// # Errors
+    /// If the variable names an unknown level or one that the machine does not have.
+    pub fn new() -> Result<Self, LevelError> {
+        Ok(Self::at(Level::from_env()?))
+    }
+
+    /// The CPU at a level.
+    pub fn at(level: Level) -> Self {
+        Self { level, workspaces: WorkspacePool::default() }
+    }
+
+    /// The instructions that it uses.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Packs the filters, just before they are used; the output's sums are kept, for the group norm that may follow.
+    fn pack<'a>(
+        &self,
+        parameters: &'a ConvParameters,
+        norm: Option<&'a Coefficients>,
+        filters: &'a mut PackedFilters,
+    ) -> Result<Conv2d<'a>, Error> {
+        let ConvParameters { kind, c_in, weight, bias } = parameters;
+        filters.pack(self.level, *kind, &weight.to_f32()?, bias.len(), *c_in)?;
+        Ok(Conv2d { filters, bias: Some(bias), norm, add: false, sums: true })
+    }
+
+    /// A projection of a map to one of the same shape.
+    fn project(
+        &self,
+        projection: &ConvParameters,
+        map: &HostMap,
+        norm: &Coefficients,
+        space: &mut Workspace<Self>,
+    ) -> Result<HostMap, Error> {
+        let mut y = space.take(map.shape);
+        let input = Input { map, norm: Some(norm) };
+        self.convolve(projection, input, Output::Replace(&mut y), space)?;
+        Ok(y)
+    }
+}
+
+impl std::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cpu ({})", self.level.name())
+    }
+}
+
+impl Backend for Cpu {
+    type Map = HostMap;
+    /// As they are: filters are packed when they are used, since all packed filters would need twice the checkpoint's memory.
+    type Convolution = ConvParameters;
+    type GroupNorm = NormParameters;
+    type Coefficients = Coefficients;
+    type Attention = AttentionParameters;
+    type Scratch = PackedFilters;
+
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn workspaces(&self) -> &WorkspacePool<Self> {
+        &self.workspaces
+    }
+
+    fn release(&self) {
+        self.workspaces.clear();
+    }
+
+    fn convolution(&self, parameters: ConvParameters) -> Result<ConvParameters, Error> {
+        Ok(parameters)
+    }
+
+    fn group_norm(&self, parameters: NormParameters) -> Result<NormParameters, Error> {
+        Ok(parameters)
+    }
+
+    fn attention(&self, parameters: AttentionParameters) -> Result<AttentionParameters, Error> {
+        Ok(parameters)
+    }
+
+    fn empty_map(&self) -> HostMap {
+        HostMap::default()
+    }
+
+    fn load(&self, planes: &[f32], shape: Shape, map: &mut HostMap) -> Result<(), Error> {
+        map.read_planes(planes, shape);
+        Ok(())
+    }
+
+    fn fetch(&self, map: &HostMap) -> Result<Vec<f32>, Error> {
+        Ok(map.to_planes())
+    }
+
+    fn normalize(
+        &self,
+        norm: &NormParameters,
+        x: &HostMap,
+        activation: Activation,
+    ) -> Result<Coefficients, Error> {
+        let sums =
+            x.sums().ok_or_else(|| Error::Shape(format!("a norm of a map {} without sums", x.shape)))?;
+        Ok(Coefficients::new(norm, sums, x.shape, activation))
+    }
+
+    fn convolve(
+        &self,
+        convolution: &ConvParameters,
+        input: Input<Self>,
+        output: Output<Self>,
+        space: &mut Workspace<Self>,
+    ) -> Result<(), Error> {
+        let conv = self.pack(convolution, input.norm, space.scratch())?;
+        match output {
+            Output::Replace(y) => conv.run(self.level, input.map, y),
+            Output::AddTo(y) => Conv2d { add: true, ..conv }.run(self.level, input.map, y),
+        }
+    }
+
+    fn convolve_owned(
+        &self,
+        convolution: &ConvParameters,
+        mut x: HostMap,
+        space: &mut Workspace<Self>,
+    ) -> Result<HostMap, Error> {
+        let ConvParameters { kind, c_in, bias, .. } = convolution;
+        if *kind == ConvKind::Point && bias.len() <= *c_in {
+            self.pack(convolution, None, space.scratch())?.run_in_place(self.level, &mut x)?;
+            return Ok(x);
+        }
+        let mut y = space.take(kind.output(x.shape, bias.len()));
+        self.convolve(convolution, Input { map: &x, norm: None }, Output::Replace(&mut y), space)?;
+        space.give(x);
+        Ok(y)
+    }
+
+    fn attend(
+        &self,
+        attention_layer: &AttentionParameters,
+        mut x: HostMap,
+        norm: &Coefficients,
+        space: &mut Workspace<Self>,
+    ) -> Result<HostMap, Error> {
+        let AttentionParameters { to_q, to_k, to_v, to_out } = attention_layer;
+        let q = self.project(to_q, &x, norm, space)?;
+        let k = self.project(to_k, &x, norm, space)?;
+        let v = self.project(to_v, &x, norm, space)?;
+        let mut h = space.take(x.shape);
+        attention(self.level, [&q, &k, &v], &mut h)?;
+        self.convolve(to_out, Input { map: &h, norm: None }, Output::AddTo(&mut x), space)?;
+        for map in [q, k, v, h] {
+            space.give(map);
+        }
+        Ok(x)
+    }
+}

@@ -1,0 +1,183 @@
+//! A CUDA device as a backend of the model.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::attention::FoldedProjections;
+use super::engine::Engine;
+use super::error::CudaError;
+use super::filters::DeviceFilters;
+use super::group_norm::{DeviceCoefficients, DeviceNorm};
+use super::map::DeviceMap;
+use crate::kernels::{
+    Activation, AttentionParameters, Backend, ConvParameters, Error, FeatureMap, Input, NormParameters,
+    Output, Precision, Shape, Workspace, WorkspacePool,
+};
+
+/// An NVIDIA GPU that computes in one precision. Weights are copied to it when a model is loaded.
+#[derive(Clone)]
+pub struct Cuda {
+    engine: Arc<Engine>,
+    workspaces: WorkspacePool<Self>,
+}
+
+/// The weights of an attention layer: queries and keys, and the projections of values and output as one.
+#[derive(Debug)]
+pub struct DeviceAttention {
+    to_q: DeviceFilters,
+    to_k: DeviceFilters,
+    values: FoldedProjections,
+}
+
+impl Cuda {
+    /// Starts the device `cuda:index`. The first time on a machine, the kernels are compiled, which takes some seconds.
+    ///
+    /// # Errors
+    /// If there is no such device, it is too old, or a library is missing; the message says what to install.
+    pub fn new(index: usize, precision: Precision) -> Result<Self, CudaError> {
+        let engine = Arc::new(Engine::new(index, precision)?);
+        Ok(Self { engine, workspaces: WorkspacePool::default() })
+    }
+
+    /// The device's number.
+    pub fn index(&self) -> usize {
+        self.engine.stream.index
+    }
+
+    /// Waits until all queued work is done.
+    pub fn synchronize(&self) -> Result<(), CudaError> {
+        self.engine.stream.synchronize()
+    }
+
+    /// The most bytes of the device's memory that this process has used at a time since it started or since
+    /// [`Cuda::reset_peak`]; unknown on devices without memory pools. The libraries' own memory does not count.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        self.engine.stream.peak_bytes()
+    }
+
+    /// Restarts the count of [`Cuda::peak_bytes`].
+    pub fn reset_peak(&self) {
+        self.engine.stream.reset_peak();
+    }
+
+    /// How many shapes cuDNN convolves with the bias fused, without it, and with the fallback algorithm.
+    pub fn convolution_counts(&self) -> [usize; 3] {
+        self.engine.work().cudnn.strategy_counts()
+    }
+
+    /// For tests of the operations.
+    #[doc(hidden)]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+}
+
+impl fmt::Debug for Cuda {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.engine.fmt(f)
+    }
+}
+
+impl Backend for Cuda {
+    type Map = DeviceMap;
+    type Convolution = DeviceFilters;
+    type GroupNorm = DeviceNorm;
+    type Coefficients = DeviceCoefficients;
+    type Attention = DeviceAttention;
+    /// The engine has the scratch memory of operations, since they are done one after the other.
+    type Scratch = ();
+
+    fn precision(&self) -> Precision {
+        self.engine.precision
+    }
+
+    fn workspaces(&self) -> &WorkspacePool<Self> {
+        &self.workspaces
+    }
+
+    fn release(&self) {
+        self.workspaces.clear();
+        self.engine.release();
+    }
+
+    fn convolution(&self, parameters: ConvParameters) -> Result<DeviceFilters, Error> {
+        let ConvParameters { kind, weight, bias, .. } = parameters;
+        Ok(DeviceFilters::upload(&self.engine, kind, &weight.to_f32()?, &bias)?)
+    }
+
+    fn group_norm(&self, parameters: NormParameters) -> Result<DeviceNorm, Error> {
+        Ok(DeviceNorm::upload(&self.engine, &parameters)?)
+    }
+
+    fn attention(&self, parameters: AttentionParameters) -> Result<DeviceAttention, Error> {
+        let AttentionParameters { to_q, to_k, to_v, to_out } = parameters;
+        let (v, out) = (to_v.weight.to_f32()?, to_out.weight.to_f32()?);
+        let values = FoldedProjections::upload(&self.engine, (&v, &to_v.bias), (&out, &to_out.bias))?;
+        Ok(DeviceAttention { to_q: self.convolution(to_q)?, to_k: self.convolution(to_k)?, values })
+    }
+
+    fn empty_map(&self) -> DeviceMap {
+        DeviceMap::new(&self.engine)
+    }
+
+    fn load(&self, planes: &[f32], shape: Shape, map: &mut DeviceMap) -> Result<(), Error> {
+        Ok(map.load(planes, shape)?)
+    }
+
+    fn fetch(&self, map: &DeviceMap) -> Result<Vec<f32>, Error> {
+        Ok(map.fetch()?)
+    }
+
+    fn normalize(
+        &self,
+        norm: &DeviceNorm,
+        x: &DeviceMap,
+        activation: Activation,
+    ) -> Result<DeviceCoefficients, Error> {
+        Ok(norm.of(x, activation)?)
+    }
+
+    fn convolve(
+        &self,
+        convolution: &DeviceFilters,
+        input: Input<Self>,
+        output: Output<Self>,
+        _: &mut Workspace<Self>,
+    ) -> Result<(), Error> {
+        Ok(match output {
+            Output::Replace(y) => convolution.convolve(input.map, input.norm, y, false),
+            Output::AddTo(y) => convolution.convolve(input.map, input.norm, y, true),
+        }?)
+    }
+
+    fn convolve_owned(
+        &self,
+        convolution: &DeviceFilters,
+        x: DeviceMap,
+        space: &mut Workspace<Self>,
+    ) -> Result<DeviceMap, Error> {
+        let mut y = space.take(convolution.output(x.shape()));
+        convolution.convolve(&x, None, &mut y, false)?;
+        space.give(x);
+        Ok(y)
+    }
+
+    fn attend(
+        &self,
+        attention: &DeviceAttention,
+        mut x: DeviceMap,
+        norm: &DeviceCoefficients,
+        space: &mut Workspace<Self>,
+    ) -> Result<DeviceMap, Error> {
+        let mut h = space.take(x.shape());
+        norm.apply(&x, &mut h)?;
+        let [mut q, mut k] = [space.take(x.shape()), space.take(x.shape())];
+        attention.to_q.convolve(&h, None, &mut q, false)?;
+        attention.to_k.convolve(&h, None, &mut k, false)?;
+        attention.values.attend([&q, &k, &h], &mut x)?;
+        for map in [q, k, h] {
+            space.give(map);
+        }
+        Ok(x)
+    }
+}
