@@ -4,9 +4,10 @@ mod cli;
 
 use std::process::ExitCode;
 
+use clap::Parser;
+
 fn main() -> ExitCode {
-    let arguments = cli::args::parse();
-    match cli::run(&arguments) {
+    match cli::run(&cli::args::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.print();

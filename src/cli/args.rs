@@ -355,11 +355,6 @@ fn decibels(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Parses the command line. If it is invalid, prints advice and exits with code 2.
-pub fn parse() -> Cli {
-    Cli::parse()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

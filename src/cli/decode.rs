@@ -66,7 +66,7 @@ impl Run<'_> {
         for (i, destination) in destinations.iter().enumerate() {
             let mut record = Record {
                 input: job.input.name(),
-                output: destination.written(),
+                output: destination.name(),
                 shape: Some(vec![1, z.dim(1)?, z.dim(2)?, z.dim(3)?]),
                 stages: std::mem::take(&mut stages), // the first picture of a batch has the time to read it
                 ..Record::default()

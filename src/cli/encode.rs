@@ -25,9 +25,7 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
     let jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
     if let Some(path) = args.output.output.as_deref().filter(|p| Format::from_path(p, 100).is_ok()) {
         let name = path.display();
-        return Err(Failure::Usage(format!(
-            "latents are written as safetensors, but {name} names a picture"
-        )));
+        return Err(Failure::Usage(format!("latents are safetensors, but {name} names a picture")));
     }
     let ui = &ui.with_bar(jobs.len());
     let session = Session::new(&args.model, Source::Sd2, ui)?;
@@ -35,8 +33,7 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Record> {
-    let mut record =
-        Record { input: job.input.name(), output: Some(job.destination.name()), ..Record::default() };
+    let mut record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
     if job.destination.is_done() {
         return Ok(Record { skipped: true, ..record });
     }
@@ -71,9 +68,7 @@ pub fn preprocess(
     let picture = timed(&mut stages.preprocess_ms, || original.preprocess(multiple))?;
     let step = timed(&mut stages.load_ms, || session.config())?.downscale();
     if !multiple.is_multiple_of(step) {
-        let message = format!(
-            "--multiple must be a multiple of {step}, the downscale factor of this model; got {multiple}"
-        );
+        let message = format!("--multiple must be a multiple of {step}, the model's downscale factor");
         return Err(Failure::Usage(message).into());
     }
     session.check_memory(Work::Encode, (picture.width() * picture.height()) as u64)?;

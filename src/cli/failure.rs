@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::streams::write_stderr;
+use super::ui::write_stderr;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]

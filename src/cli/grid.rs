@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use vae::figure::grid::Layout;
@@ -87,9 +87,9 @@ fn report_error<T>(input: &Input, error: anyhow::Error, ui: &Ui) -> Result<T, Fa
 
 fn report(inputs: &[Input], destination: &Destination, layout: Layout, ui: &Ui) -> Result<()> {
     let (Layout { rows, cols, .. }, (width, height)) = (layout, layout.size());
-    let output = destination.written();
+    let output = destination.name();
     let name = output.as_deref().unwrap_or("the terminal");
     ui.note(&format!("{} pictures → {name}  {rows} × {cols} cells  {width}×{height}", inputs.len()));
     let inputs = inputs.iter().map(Input::name).collect();
-    ui.object(&GridReport { inputs, output, rows, cols, width, height }).context("cannot write stdout")
+    ui.object(&GridReport { inputs, output, rows, cols, width, height })
 }

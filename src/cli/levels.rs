@@ -37,10 +37,7 @@ impl FromStr for Levels {
 fn level(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(level) if level.is_finite() && level >= 0.0 => Ok(level),
-        _ => {
-            Err("a noise level is a number of at least 0; 0.5 is half the mean magnitude of the latents"
-                .into())
-        }
+        _ => Err("a noise level is a number from 0; 0.5 is half the latents' mean magnitude".into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Checks whether a picture fits into memory, because the system would end the whole run if it did not.
 
 use anyhow::{Result, bail};
+use serde::Serialize;
 
 use vae::model::Config;
 
@@ -25,7 +26,7 @@ pub fn check(work: Work, config: &Config, pixels: u64) -> Result<()> {
         Work::Decode => first + second,
     };
     let needed = floats * pixels * size_of::<f32>() as u64;
-    match available() {
+    match Memory::current().free {
         Some(free) if needed > free => bail!(
             "this needs about {:.1} GB of memory, but only {:.1} GB are free: use a smaller picture, or parts of it",
             needed as f64 / 1e9,
@@ -35,14 +36,18 @@ pub fn check(work: Work, config: &Config, pixels: u64) -> Result<()> {
     }
 }
 
-/// Returns the bytes that are available without swapping; known on Linux only.
-pub fn available() -> Option<u64> {
-    meminfo("MemAvailable:")
+/// The memory of the machine in bytes; known on Linux only.
+#[derive(Serialize)]
+pub struct Memory {
+    pub total: Option<u64>,
+    /// Available without swapping.
+    pub free: Option<u64>,
 }
 
-/// Returns the bytes of the machine's memory; known on Linux only.
-pub fn total() -> Option<u64> {
-    meminfo("MemTotal:")
+impl Memory {
+    pub fn current() -> Self {
+        Self { total: meminfo("MemTotal:"), free: meminfo("MemAvailable:") }
+    }
 }
 
 fn meminfo(key: &str) -> Option<u64> {
@@ -62,7 +67,7 @@ mod tests {
         let config = Config::from_json(json).expect("a valid config");
         assert!(check(Work::Encode, &config, 64 * 64).is_ok());
         assert!(check(Work::Decode, &config, 64 * 64).is_ok());
-        if available().is_some() {
+        if Memory::current().free.is_some() {
             let error = check(Work::Decode, &config, 1 << 45).expect_err("54 PB").to_string();
             assert!(error.contains("GB of memory"), "{error}");
         }

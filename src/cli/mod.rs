@@ -10,7 +10,6 @@
 //! | `trace` | shape, statistics and time of every stage |
 //! | `session` | the device, and the model, which is opened when first needed |
 //! | `output` | destinations of results; files are written completely or not at all |
-//! | `streams` | stdout and stderr |
 //! | `show` | displays pictures in the terminal |
 //! | `record` | the result of one input: its text, its JSON, its timings |
 //! | `ui` | messages and progress on stderr, results on stdout |
@@ -31,7 +30,6 @@ mod record;
 mod roundtrip;
 mod session;
 mod show;
-mod streams;
 mod trace;
 mod ui;
 
@@ -54,7 +52,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "vae", &mut script);
-            streams::write_stdout(&script).map_err(Failure::Output)
+            ui::write_stdout(&script).map_err(Failure::Output)
         }
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use vae::picture::Format;
 
 use super::failure::Failure;
-use super::streams::write_stdout;
+use super::ui::write_stdout;
 
 /// Where one result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,18 +65,13 @@ impl Destination {
         }
     }
 
-    /// Returns the name that messages and JSON use.
-    pub fn name(&self) -> String {
+    /// Returns the name that messages and JSON use, or `None` if nothing is written.
+    pub fn name(&self) -> Option<String> {
         match self {
-            Self::Stdout => "-".into(),
-            Self::Named(path) | Self::Kept(path) | Self::Fresh(path) => path.display().to_string(),
-            Self::Nowhere => "nothing".into(),
+            Self::Stdout => Some("-".into()),
+            Self::Named(path) | Self::Kept(path) | Self::Fresh(path) => Some(path.display().to_string()),
+            Self::Nowhere => None,
         }
-    }
-
-    /// Returns the name, or `None` if nothing is written.
-    pub fn written(&self) -> Option<String> {
-        (*self != Self::Nowhere).then(|| self.name())
     }
 
     /// Whether the result of an earlier run is kept.
@@ -87,15 +82,13 @@ impl Destination {
     /// Writes all of `bytes`. A file is written under a temporary name and then renamed, so that an interrupted run
     /// does not leave a partial file.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
-        match self {
-            Self::Stdout => write_stdout(bytes),
-            Self::Named(path) => replace(path, bytes),
-            Self::Kept(path) | Self::Fresh(path) => create(path, bytes),
-            Self::Nowhere => Ok(()),
-        }
-        .with_context(|| {
-            format!("cannot write {}", if *self == Self::Stdout { "stdout".into() } else { self.name() })
-        })
+        let (path, result) = match self {
+            Self::Stdout => return write_stdout(bytes),
+            Self::Named(path) => (path, replace(path, bytes)),
+            Self::Kept(path) | Self::Fresh(path) => (path, create(path, bytes)),
+            Self::Nowhere => return Ok(()),
+        };
+        result.with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

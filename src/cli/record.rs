@@ -90,22 +90,17 @@ pub struct SweepEntry {
 }
 
 /// How long each stage took. Stages that did not run are absent.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Stages {
     /// Finding, downloading and reading the model; only in the first record of a run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub load_ms: Option<f64>,
     /// Reading the input, and resizing it if it is a picture.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess_ms: Option<f64>,
     /// Picture → latents.
-    #[serde(flatten, serialize_with = "serialize_encode")]
     pub encode: ModelTiming,
     /// Latents → picture.
-    #[serde(flatten, serialize_with = "serialize_decode")]
     pub decode: ModelTiming,
     /// Compressing and writing the output file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub write_ms: Option<f64>,
 }
 
@@ -118,22 +113,26 @@ pub struct ModelTiming {
     pub dtype: Option<&'static str>,
 }
 
-fn serialize_encode<S: Serializer>(timing: &ModelTiming, serializer: S) -> Result<S::Ok, S::Error> {
-    timing.serialize_as(["encode_ms", "encode_dtype"], serializer)
+impl Stages {
+    /// Returns name, milliseconds and precision of the stages that ran.
+    fn entries(&self) -> impl Iterator<Item = (&'static str, f64, Option<&'static str>)> {
+        let all = [
+            ("load", self.load_ms, None),
+            ("preprocess", self.preprocess_ms, None),
+            ("encode", self.encode.ms, self.encode.dtype),
+            ("decode", self.decode.ms, self.decode.dtype),
+            ("write", self.write_ms, None),
+        ];
+        all.into_iter().filter_map(|(name, ms, dtype)| Some((name, ms?, dtype)))
+    }
 }
 
-fn serialize_decode<S: Serializer>(timing: &ModelTiming, serializer: S) -> Result<S::Ok, S::Error> {
-    timing.serialize_as(["decode_ms", "decode_dtype"], serializer)
-}
-
-impl ModelTiming {
-    fn serialize_as<S: Serializer>(self, names: [&str; 2], serializer: S) -> Result<S::Ok, S::Error> {
+impl Serialize for Stages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        if let Some(ms) = self.ms {
-            map.serialize_entry(names[0], &ms)?;
-        }
-        if let Some(dtype) = self.dtype {
-            map.serialize_entry(names[1], dtype)?;
+        for (name, ms, dtype) in self.entries() {
+            map.serialize_entry(&format!("{name}_ms"), &ms)?;
+            dtype.map_or(Ok(()), |dtype| map.serialize_entry(&format!("{name}_dtype"), dtype))?;
         }
         map.end()
     }
@@ -141,18 +140,9 @@ impl ModelTiming {
 
 impl fmt::Display for Stages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (stage, ms, dtype) in [
-            ("load", self.load_ms, None),
-            ("preprocess", self.preprocess_ms, None),
-            ("encode", self.encode.ms, self.encode.dtype),
-            ("decode", self.decode.ms, self.decode.dtype),
-            ("write", self.write_ms, None),
-        ] {
-            let Some(ms) = ms else { continue };
-            write!(f, "{separator}{stage} {ms:.0} ms")?;
+        for (i, (name, ms, dtype)) in self.entries().enumerate() {
+            write!(f, "{}{name} {ms:.0} ms", if i == 0 { "" } else { ", " })?;
             dtype.map_or(Ok(()), |dtype| write!(f, " in {dtype}"))?;
-            separator = ", ";
         }
         Ok(())
     }

@@ -86,8 +86,7 @@ struct Encoded {
 
 impl Run<'_> {
     fn roundtrip(&self, job: &Job) -> Result<Record> {
-        let record =
-            Record { input: job.input.name(), output: job.destination.written(), ..Record::default() };
+        let record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
         if job.destination.is_done() {
             return Ok(Record { skipped: true, ..record });
         }
@@ -117,7 +116,7 @@ impl Run<'_> {
             let figure = Roundtrip { name, original, decoded: &decoded, latents: &latents, noise };
             let canvas = figure.draw(self.args.theme.theme())?;
             self.write(&self.figure, &canvas, stages)?;
-            record.figure = self.figure.written();
+            record.figure = self.figure.name();
         } else {
             self.screen.show(&decoded.to_rgb8(), (decoded.width(), decoded.height()), self.ui);
         }

@@ -1,5 +1,5 @@
-//! The device and the model of a run. The device is chosen at the start. The model is opened when it is first needed, so
-//! that an unreadable picture causes no download.
+//! The device and the model of a run. The device is chosen at the start, the model is opened when first needed, so that
+//! an unreadable picture causes no download.
 
 use std::cell::OnceCell;
 

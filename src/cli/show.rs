@@ -22,15 +22,10 @@ const MAX_SIDE: u32 = 2048;
 
 impl Screen {
     /// Opens the screen for `--show`. Prints a note if nothing can be displayed.
-    pub fn open<'a>(
-        args: &ShowArgs,
-        destinations: impl IntoIterator<Item = &'a Destination>,
-        ui: &Ui,
-    ) -> Self {
+    pub fn open<'a>(args: &ShowArgs, all: impl IntoIterator<Item = &'a Destination>, ui: &Ui) -> Self {
         let why = if !args.show {
             return Self::None;
-        } else if ui.json() || destinations.into_iter().any(|destination| *destination == Destination::Stdout)
-        {
+        } else if ui.json() || all.into_iter().any(|one| *one == Destination::Stdout) {
             "stdout carries data"
         } else if !stdout().is_terminal() {
             "stdout is not a terminal"
@@ -41,13 +36,11 @@ impl Screen {
         Self::None
     }
 
-    /// Replaces names that the program chose by [`Destination::Nowhere`], because a result that is displayed is written
-    /// only if the user named an output.
-    pub fn replace_unnamed<'a>(&self, destinations: impl IntoIterator<Item = &'a mut Destination>) {
+    /// Removes the outputs that the user did not name: a result that is displayed is written only to a named output.
+    pub fn replace_unnamed<'a>(&self, all: impl IntoIterator<Item = &'a mut Destination>) {
         if matches!(self, Self::Terminal) {
-            let unnamed =
-                destinations.into_iter().filter(|destination| matches!(destination, Destination::Fresh(_)));
-            unnamed.for_each(|destination| *destination = Destination::Nowhere);
+            let is_unnamed = |one: &&mut Destination| matches!(one, Destination::Fresh(_));
+            all.into_iter().filter(is_unnamed).for_each(|one| *one = Destination::Nowhere);
         }
     }
 

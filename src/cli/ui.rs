@@ -1,14 +1,14 @@
 //! The terminal: messages and progress on stderr, results on stdout.
 
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::Verbosity;
 use super::record::Record;
-use super::streams::{escaped, write_stderr, write_stdout};
 
 /// The user's terminal.
 pub struct Ui {
@@ -36,16 +36,12 @@ impl Ui {
 
     /// Returns the same terminal with a progress bar for many inputs, or with a spinner for one.
     pub fn with_bar(&self, inputs: usize) -> Self {
-        let bar = match (self.quiet, inputs) {
-            (true, _) => ProgressBar::hidden(),
-            (_, 1) => ProgressBar::new_spinner().with_style(
-                ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a valid template"),
-            ),
-            _ => ProgressBar::new(inputs as u64).with_style(
-                ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {elapsed}, {eta} to go")
-                    .expect("a valid template"),
-            ),
+        let (bar, template) = match (self.quiet, inputs) {
+            (true, _) => (ProgressBar::hidden(), ""),
+            (_, 1) => (ProgressBar::new_spinner(), "{spinner} {msg} {elapsed}"),
+            _ => (ProgressBar::new(inputs as u64), "{bar:30} {pos}/{len}  {msg}  {elapsed}, {eta} to go"),
         };
+        let bar = bar.with_style(ProgressStyle::with_template(template).expect("a valid template"));
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar, ..*self }
     }
@@ -104,5 +100,30 @@ impl Ui {
             self.suspend(|| write_stderr(&format!("error: {}: {error}", record.input)));
         }
         self.object(record)
+    }
+}
+
+/// Prints a message to stderr. Errors are ignored, so that a closed stderr does not stop the run.
+pub fn write_stderr(message: &str) {
+    let _ = io::stderr().write_all(escaped(message).as_bytes());
+}
+
+/// Returns `text` with a newline at its end. Control characters, which may come from file names or metadata, are
+/// escaped.
+fn escaped(text: &str) -> String {
+    let escape =
+        |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    text.trim_end().chars().map(escape).collect::<String>() + "\n"
+}
+
+/// Writes to stdout. Refuses to write binary data to a terminal.
+pub fn write_stdout(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    if stdout.is_terminal() && std::str::from_utf8(bytes).is_err() {
+        bail!("stdout is a terminal and the result is binary: redirect it, or name a file with -o");
+    }
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader needs no more
+        result => result.context("cannot write stdout"),
     }
 }

@@ -3,19 +3,12 @@
 use std::process::Command;
 
 use serde_json::Value;
-use vae::picture::{Background, Picture};
 
 use crate::support::cuda;
 use crate::support::model_folder::Folder;
-use crate::support::process::{command, run, vae_with_model, write_png};
+use crate::support::process::{command, folder_with_pictures, read_picture, run, vae_with_model};
 
 const CUDA: bool = cfg!(feature = "cuda");
-
-fn folder_with_picture() -> Folder {
-    let folder = Folder::with_model();
-    write_png(&folder.path("a.png"), 64, 32);
-    folder
-}
 
 /// Prepares `vae` with the CUDA devices of this machine.
 fn with_devices(folder: &Folder, line: &str) -> Command {
@@ -24,20 +17,12 @@ fn with_devices(folder: &Folder, line: &str) -> Command {
     command
 }
 
-fn picture(folder: &Folder, name: &str) -> Picture {
-    Picture::open(&folder.path(name), Background::WHITE).expect("a picture")
-}
-
 #[test]
 fn without_a_device_the_cpu_is_used_and_a_cuda_build_prints_why() {
-    let folder = folder_with_picture();
+    let folder = folder_with_pictures(&["a.png"]);
     let run = vae_with_model(&folder, "encode a.png -o l.safetensors").code(0);
-    assert_eq!(
-        run.stderr.matches("note: computing on the CPU: ").count(),
-        usize::from(CUDA),
-        "{}",
-        run.stderr
-    );
+    let notes = run.stderr.matches("note: computing on the CPU: ").count();
+    assert_eq!(notes, usize::from(CUDA), "{}", run.stderr);
     let run = vae_with_model(&folder, "encode a.png -o l.safetensors --device cpu").code(0);
     assert!(!run.stderr.contains("note:"), "{}", run.stderr);
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
@@ -45,7 +30,7 @@ fn without_a_device_the_cpu_is_used_and_a_cuda_build_prints_why() {
 
 #[test]
 fn a_missing_device_is_an_error_with_advice() {
-    let folder = folder_with_picture();
+    let folder = folder_with_pictures(&["a.png"]);
     for device in ["cuda", "cuda:1"] {
         let line = format!("encode a.png -o l.safetensors --device {device}");
         let run = vae_with_model(&folder, &line).code(2).says(&["--device cpu"]);
@@ -59,7 +44,7 @@ fn a_cuda_device_computes_the_same_as_the_cpu_in_every_precision() {
     if !cuda::is_available() {
         return;
     }
-    let folder = folder_with_picture();
+    let folder = folder_with_pictures(&["a.png"]);
     let line = "roundtrip a.png --multiple 8 --mean --model model --json -o";
     let records = ["cpu", "auto", "cuda:0 --dtype bf16", "cuda --dtype f32"].map(|device| {
         let name = device.replace([' ', ':'], "-");
@@ -68,9 +53,9 @@ fn a_cuda_device_computes_the_same_as_the_cpu_in_every_precision() {
     let dtypes = records.each_ref().map(|record| record["stages"]["decode_dtype"].clone());
     assert_eq!(dtypes, [Value::Null, "f16".into(), "bf16".into(), "f32".into()]);
     assert_eq!(records[1]["stages"]["encode_dtype"], "f16");
-    let wanted = picture(&folder, "cpu.png");
+    let wanted = read_picture(&folder, "cpu.png");
     for (name, most) in [("auto", 3), ("cuda-0---dtype-bf16", 24), ("cuda---dtype-f32", 1)] {
-        let difference = vae::metrics::difference(&wanted, &picture(&folder, &format!("{name}.png")));
+        let difference = vae::metrics::difference(&wanted, &read_picture(&folder, &format!("{name}.png")));
         assert!(difference.max <= most, "{name}: {}", difference.max);
     }
 }
@@ -80,20 +65,17 @@ fn a_picture_that_overflows_is_computed_again_in_a_safer_precision() {
     if !cuda::is_available() {
         return;
     }
-    let folder = folder_with_picture();
+    let folder = folder_with_pictures(&["a.png"]);
     // The activations of the built-in model's decoder reach 3·10⁶; the largest f16 is 65504.
     let line = "roundtrip a.png --multiple 8 --mean --model tiny --json -o";
     let redone = run(with_devices(&folder, &format!("{line} half.png"))).code(0);
-    assert_eq!(
-        redone.stderr.matches("warning: f16 gave NaN or infinite values").count(),
-        1,
-        "{}",
-        redone.stderr
-    );
+    let warnings = redone.stderr.matches("warning: f16 gave NaN or infinite values").count();
+    assert_eq!(warnings, 1, "{}", redone.stderr);
     let stages = &redone.json()[0]["stages"];
     assert_eq!((&stages["encode_dtype"], &stages["decode_dtype"]), (&"f16".into(), &"bf16".into()));
     run(with_devices(&folder, &format!("{line} cpu.png --device cpu"))).code(0);
-    let difference = vae::metrics::difference(&picture(&folder, "cpu.png"), &picture(&folder, "half.png"));
+    let difference =
+        vae::metrics::difference(&read_picture(&folder, "cpu.png"), &read_picture(&folder, "half.png"));
     assert!(difference.mean < 2.0, "{difference:?}");
 }
 

@@ -6,12 +6,12 @@ use vae::device::Cpu;
 use vae::latents::{Draw, Latents};
 use vae::model::{AutoencoderKl, Config, DecodeLatents};
 use vae::noise::Generator;
-use vae::picture::{Background, Picture};
+use vae::picture::Picture;
 
 use crate::support::formula;
 use crate::support::golden::{relative_error, values};
 use crate::support::model_folder::{CONFIG, Folder};
-use crate::support::process::{vae_with_model, vae_with_stdin, write_png};
+use crate::support::process::{read_picture, vae_with_model, vae_with_stdin, write_png};
 
 fn folder_with_picture(width: u32, height: u32) -> Folder {
     let folder = Folder::with_model();
@@ -21,10 +21,6 @@ fn folder_with_picture(width: u32, height: u32) -> Folder {
 
 fn read(folder: &Folder, name: &str) -> Latents {
     Latents::from_safetensors(&std::fs::read(folder.path(name)).expect("a file")).expect("latents")
-}
-
-fn read_picture(folder: &Folder, name: &str) -> Picture {
-    Picture::open(&folder.path(name), Background::WHITE).expect("a picture")
 }
 
 fn model() -> AutoencoderKl<Cpu> {

@@ -45,10 +45,12 @@ fn latents_of_this_program_are_described_with_their_metadata() {
             channel["histogram"].as_array().expect("counts").iter().map(|n| n.as_u64().expect("a count"));
         assert_eq!(counts.sum::<u64>(), 96);
     }
-    let run = vae(&folder, "inspect l.safetensors").code(0);
-    for part in ["[1, 4, 8, 12], F16", "seed: 3", "yes, according to the metadata", "█"] {
-        assert!(text(&run).contains(part), "no {part:?} in {}", text(&run));
-    }
+    vae(&folder, "inspect l.safetensors").code(0).prints(&[
+        "[1, 4, 8, 12], F16",
+        "seed: 3",
+        "yes, according to the metadata",
+        "█",
+    ]);
 }
 
 #[test]
@@ -92,13 +94,14 @@ fn pictures_are_described_as_stored_and_as_encoded() {
     let exif = [b"II*\0\x08\0\0\0", &b"\x01\0\x12\x01\x03\0\x01\0\0\0"[..], &[6, 0, 0, 0], &[0; 4]].concat();
     image::ImageEncoder::set_exif_metadata(&mut encoder, exif).expect("EXIF is possible in JPEG");
     encoder.encode_image(&image::RgbImage::new(100, 40)).expect("a JPEG");
-    let run = inspect_stdin(&folder, &turned).code(0);
-    for part in ["-: a JPEG picture", "100×40", "90° clockwise (EXIF): 40×100", "[1, 4, 12, 4]"] {
-        assert!(text(&run).contains(part), "no {part:?} in {}", text(&run));
-    }
+    inspect_stdin(&folder, &turned).code(0).prints(&[
+        "-: a JPEG picture",
+        "100×40",
+        "90° clockwise (EXIF): 40×100",
+        "[1, 4, 12, 4]",
+    ]);
     image::RgbImage::new(20, 500).save(folder.path("thin.png")).expect("a PNG");
-    let run = vae(&folder, "inspect thin.png").code(0);
-    assert!(text(&run).contains("at least 32"), "{}", text(&run));
+    vae(&folder, "inspect thin.png").code(0).prints(&["at least 32"]);
 }
 
 /// Runs `vae inspect -` with `input` on stdin.
@@ -113,12 +116,12 @@ fn inspect_stdin(folder: &Folder, input: &[u8]) -> Run {
 fn other_safetensors_are_listed() {
     let folder = Folder::with_model();
     let file = "model/diffusion_pytorch_model.safetensors";
-    let run = vae(&folder, &format!("inspect {file}")).code(0);
-    for part in
-        ["not latents", "decoder.conv_in.bias [8], F32", "more (listed by --json)", "vae inspect --model"]
-    {
-        assert!(text(&run).contains(part), "no {part:?} in {}", text(&run));
-    }
+    vae(&folder, &format!("inspect {file}")).code(0).prints(&[
+        "not latents",
+        "decoder.conv_in.bias [8], F32",
+        "more (listed by --json)",
+        "vae inspect --model",
+    ]);
     let record = &vae(&folder, &format!("inspect {file} --json")).code(0).json()[0];
     assert_eq!((&record["kind"], &record["dtypes"]), (&json!("safetensors"), &json!(["F32"])));
     let tensors = model_folder::tensors();
@@ -149,8 +152,7 @@ fn broken_and_unknown_files_are_clear_errors() {
         assert!(run.json()[0]["error"].is_string(), "{name}");
     }
     std::fs::write(folder.path("whole.safetensors"), whole).expect("a file");
-    let run = vae(&folder, "inspect whole.safetensors").code(0);
-    assert!(text(&run).contains("I64"), "{}", text(&run));
+    vae(&folder, "inspect whole.safetensors").code(0).prints(&["I64"]);
     vae(&folder, "inspect p.png -o plates.png").code(1).says(&["plates"]);
     vae(&folder, "inspect missing.png").code(1).says(&["missing.png", "No such file"]);
     for line in [
@@ -190,9 +192,7 @@ fn the_module_tree_matches_python() {
     assert_eq!(record["sha256"].as_str().map(str::len), Some(64));
     let run = vae(&folder, "inspect --model tiny").code(0);
     assert!(text(&run).starts_with("(encoder): Encoder("), "{}", text(&run));
-    for part in ["\n(decoder): Decoder(", "(0-1): 2 x ResnetBlock2D(", "SHA-256"] {
-        assert!(text(&run).contains(part), "no {part:?} in {}", text(&run));
-    }
+    run.prints(&["\n(decoder): Decoder(", "(0-1): 2 x ResnetBlock2D(", "SHA-256"]);
 }
 
 #[test]
@@ -203,12 +203,12 @@ fn a_checkpoint_in_a_pipeline_is_described_with_its_components() {
         "vae": ["diffusers", "AutoencoderKL"], "safety_checker": [null, null]}"#;
     std::fs::write(folder.path("pipe/model_index.json"), index).expect("a file");
     for model in ["pipe", "pipe/vae", "pipe/vae/diffusion_pytorch_model.safetensors"] {
-        let run = vae(&folder, &format!("inspect --model {model}")).code(0);
-        for part in
-            ["part of a StableDiffusionPipeline", "→ vae ", "  unet ", "UNet2DConditionModel (diffusers)"]
-        {
-            assert!(text(&run).contains(part), "no {part:?} in {}", text(&run));
-        }
+        vae(&folder, &format!("inspect --model {model}")).code(0).prints(&[
+            "part of a StableDiffusionPipeline",
+            "→ vae ",
+            "  unet ",
+            "UNet2DConditionModel (diffusers)",
+        ]);
     }
     let mut inside = command(&folder);
     inside.args(["inspect", "--model", ".", "--json"]).current_dir(folder.path("pipe/vae"));
@@ -235,10 +235,9 @@ fn escape_sequences_in_metadata_do_not_reach_the_terminal() {
 #[test]
 fn the_doctor_passes_on_this_machine_and_prints_no_secrets() {
     let folder = Folder::new();
-    let mut command = command(&folder);
-    command.args(["doctor"]).env("HF_TOKEN", "hf_secret").env("HF_ENDPOINT", "http://me:secret@127.0.0.1:9");
-    let report = run(command).code(0);
-    for part in [
+    let mut doctor = command(&folder);
+    doctor.args(["doctor"]).env("HF_TOKEN", "hf_secret").env("HF_ENDPOINT", "http://me:secret@127.0.0.1:9");
+    let report = run(doctor).code(0).prints(&[
         env!("CARGO_PKG_VERSION"),
         "portable",
         "threads",
@@ -246,9 +245,7 @@ fn the_doctor_passes_on_this_machine_and_prints_no_secrets() {
         "offline",
         "not in the cache",
         "passed on cpu",
-    ] {
-        assert!(text(&report).contains(part), "no {part:?} in {}", text(&report));
-    }
+    ]);
     assert!(!text(&report).contains("secret") && !report.stderr.contains("secret"), "{}", text(&report));
 
     let report = &vae(&folder, "doctor --json").code(0).json()[0];
@@ -263,19 +260,11 @@ fn the_doctor_passes_on_this_machine_and_prints_no_secrets() {
     }
     assert!(test["ms"].as_f64() > Some(0.0) && test["stock_ms"].as_f64() > Some(0.0));
     assert_eq!(report["hub"]["offline"], true);
-    let lower = {
-        let mut command = command_with_level(&folder, "portable");
-        command.args(["doctor", "--json"]);
-        run(command).code(0)
+    let with_level = |level: &str| {
+        let mut command = command(&folder);
+        command.args(["doctor", "--json"]).env("VAE_CPU", level);
+        run(command)
     };
-    assert_eq!(lower.json()[0]["cpu"]["level"], "portable");
-    let mut unknown = command_with_level(&folder, "mmx");
-    unknown.arg("doctor");
-    run(unknown).code(2).says(&["VAE_CPU=mmx"]);
-}
-
-fn command_with_level(folder: &Folder, level: &str) -> std::process::Command {
-    let mut command = command(folder);
-    command.env("VAE_CPU", level);
-    command
+    assert_eq!(with_level("portable").code(0).json()[0]["cpu"]["level"], "portable");
+    with_level("mmx").code(2).says(&["VAE_CPU=mmx"]);
 }

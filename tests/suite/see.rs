@@ -5,10 +5,9 @@ use std::process::Command;
 
 use vae::figure::{Canvas, Roundtrip, Sweep, Theme};
 use vae::latents::Latents;
-use vae::picture::{Background, Picture};
 
 use crate::support::model_folder::Folder;
-use crate::support::process::{command, run, vae, vae_with_model, vae_with_stdin, write_png};
+use crate::support::process::{command, read_picture, run, vae, vae_with_model, vae_with_stdin, write_png};
 
 fn folder_with_pictures(pictures: &[(&str, u32, u32)]) -> Folder {
     let folder = Folder::with_model();
@@ -16,10 +15,6 @@ fn folder_with_pictures(pictures: &[(&str, u32, u32)]) -> Folder {
         write_png(&folder.path(name), *width, *height);
     }
     folder
-}
-
-fn read_picture(folder: &Folder, name: &str) -> Picture {
-    Picture::open(&folder.path(name), Background::WHITE).expect("a picture")
 }
 
 fn assert_equals(folder: &Folder, name: &str, canvas: &Canvas) {

@@ -4,15 +4,7 @@ use vae::metrics::psnr as psnr_of;
 use vae::picture::{Background, Format, Picture, SAMPLE_PNG};
 
 use crate::support::model_folder::Folder;
-use crate::support::process::{command, run, vae, vae_with_model, vae_with_stdin, write_png};
-
-fn folder_with_pictures(names: &[&str]) -> Folder {
-    let folder = Folder::with_model();
-    for name in names {
-        write_png(&folder.path(name), 64, 32);
-    }
-    folder
-}
+use crate::support::process::{command, folder_with_pictures, run, vae, vae_with_model, vae_with_stdin};
 
 #[test]
 fn invalid_command_lines_exit_with_2() {

@@ -1,11 +1,4 @@
 //! `vae doctor`: describes this machine and this build, and runs a self-test.
-//!
-//! | file | what |
-//! | --- | --- |
-//! | `devices` | the CPU and the CUDA devices |
-//! | `probe` | the build, the CPU, the memory, and the settings of the hub |
-//! | `self_test` | the comparison with candle-transformers |
-//! | `text` | the human-readable report |
 
 mod devices;
 mod probe;
@@ -17,9 +10,10 @@ use serde::Serialize;
 use vae::device::Level;
 
 use super::failure::Failure;
+use super::memory::Memory;
 use super::ui::Ui;
 use devices::Devices;
-use probe::{Build, Cpu, HubSettings, Memory};
+use probe::{Build, Cpu, HubSettings};
 use self_test::{BOUND, SelfTest};
 
 #[derive(Serialize)]
@@ -41,12 +35,12 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let Devices { usable, problems } = Devices::find(level);
     let report = DoctorReport {
         version: env!("CARGO_PKG_VERSION"),
-        build: Build::current(),
-        cpu: Cpu::new(level),
+        build: probe::build(),
+        cpu: probe::cpu(level),
         memory: Memory::current(),
         devices: usable.iter().map(|device| device.description.clone()).collect(),
         cuda_problems: problems,
-        hub: HubSettings::from_env(),
+        hub: probe::hub(),
         self_tests: usable.iter().map(SelfTest::run).collect(),
     };
     ui.print(&report, &report.to_string()).map_err(Failure::Output)?;

@@ -1,4 +1,4 @@
-//! The build, the CPU, the memory, and the settings of the hub.
+//! The build, the CPU, and the settings of the hub.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,6 @@ use serde::Serialize;
 
 use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
 use vae::device::Level;
-
-use crate::cli::memory;
 
 #[derive(Serialize)]
 pub struct Build {
@@ -17,13 +15,11 @@ pub struct Build {
     pub features: Vec<&'static str>,
 }
 
-impl Build {
-    pub fn current() -> Self {
-        Self {
-            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-            profile: if cfg!(debug_assertions) { "dev" } else { "release" },
-            features: if cfg!(feature = "cuda") { vec!["cuda"] } else { Vec::new() },
-        }
+pub fn build() -> Build {
+    Build {
+        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        profile: if cfg!(debug_assertions) { "dev" } else { "release" },
+        features: if cfg!(feature = "cuda") { vec!["cuda"] } else { Vec::new() },
     }
 }
 
@@ -36,26 +32,11 @@ pub struct Cpu {
     pub threads: usize,
 }
 
-impl Cpu {
-    pub fn new(level: Level) -> Self {
-        Self {
-            level: level.name(),
-            available: Level::all().into_iter().map(Level::name).collect(),
-            threads: rayon::current_num_threads(),
-        }
-    }
-}
-
-/// In bytes, if the system reports it.
-#[derive(Serialize)]
-pub struct Memory {
-    pub total: Option<u64>,
-    pub free: Option<u64>,
-}
-
-impl Memory {
-    pub fn current() -> Self {
-        Self { total: memory::total(), free: memory::available() }
+pub fn cpu(level: Level) -> Cpu {
+    Cpu {
+        level: level.name(),
+        available: Level::all().into_iter().map(Level::name).collect(),
+        threads: rayon::current_num_threads(),
     }
 }
 
@@ -68,17 +49,15 @@ pub struct HubSettings {
     pub default_model: Option<String>,
 }
 
-impl HubSettings {
-    pub fn from_env() -> Self {
-        let hub = Hub::from_env();
-        let offline = Hub { offline: true, ..hub.clone() };
-        let default = Checkpoint::open(&Source::Sd2, None, Variant::Full, &offline).ok();
-        Self {
-            endpoint: without_credentials(&hub.endpoint),
-            cache: hub.cache,
-            offline: hub.offline,
-            default_model: default.map(|checkpoint| checkpoint.origin().model.clone()),
-        }
+pub fn hub() -> HubSettings {
+    let hub = Hub::from_env();
+    let offline = Hub { offline: true, ..hub.clone() };
+    let default = Checkpoint::open(&Source::Sd2, None, Variant::Full, &offline).ok();
+    HubSettings {
+        endpoint: without_credentials(&hub.endpoint),
+        cache: hub.cache,
+        offline: hub.offline,
+        default_model: default.map(|checkpoint| checkpoint.origin().model.clone()),
     }
 }
 

@@ -1,7 +1,5 @@
 //! The self-test: the built-in model in this program and in candle-transformers.
 
-use std::time::Instant;
-
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
@@ -12,6 +10,7 @@ use vae::statistics::Statistics;
 use vae::stock::Stock;
 
 use super::devices::TestedDevice;
+use crate::cli::record::timed;
 
 /// The largest difference that passes for rounding in f32, relative to the rms of the values. Two orders of summation
 /// differ by about 1e-5; one wrong filter weight causes a difference of 1e-2 and more.
@@ -68,27 +67,23 @@ fn compare(device: &TestedDevice) -> Result<Outcome> {
     let encoder = device.device.picture_encoder(config, parameters.clone())?;
     let decoder = device.device.latent_decoder(config, parameters)?;
     let stock = Stock::new(config, Box::new(checkpoint.weights().clone()), &Device::Cpu)?;
-    let (mean, decoded, ms) = timed(|| Ok(encoder.encode(&x)?.mean().clone()), |z| decoder.decode(z))?;
-    let (stock_mean, stock_decoded, stock_ms) = timed(|| stock.mean(&x), |z| stock.decode(z))?;
+    let (mut ms, mut stock_ms) = (None, None);
+    let (mean, decoded) = timed(&mut ms, || -> Result<_> {
+        let mean = encoder.encode(&x)?.mean().clone();
+        Ok((mean.clone(), decoder.decode(&mean)?))
+    })?;
+    let (stock_mean, stock_decoded) = timed(&mut stock_ms, || -> Result<_> {
+        let mean = stock.mean(&x)?;
+        Ok((mean.clone(), stock.decode(&mean)?))
+    })?;
     Ok(Outcome {
         encode_difference: difference(&mean, &stock_mean)?,
         decode_difference: difference(&decoded, &stock_decoded)?,
         bound: BOUND,
-        ms,
-        stock_ms,
+        ms: ms.unwrap_or_default(),
+        stock_ms: stock_ms.unwrap_or_default(),
         convolutions: device.convolutions(),
     })
-}
-
-/// Runs both halves of one implementation. Returns the mean, the decoded mean, and the milliseconds.
-fn timed(
-    mean: impl Fn() -> candle_core::Result<Tensor>,
-    decode: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
-) -> Result<(Tensor, Tensor, f64)> {
-    let start = Instant::now();
-    let mean = mean()?;
-    let decoded = decode(&mean)?;
-    Ok((mean, decoded, (start.elapsed().as_secs_f64() * 1e6).round() / 1e3))
 }
 
 /// Returns the largest absolute difference, relative to the rms of `wanted`, or infinity if a value is not finite.

@@ -9,11 +9,8 @@ impl fmt::Display for DoctorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, build, cpu, memory, devices, cuda_problems, hub, self_tests } = self;
         let features = if build.features.is_empty() { "none".into() } else { build.features.join(", ") };
-        writeln!(
-            f,
-            "vae          {version}, {}, {} build, features: {features}",
-            build.target, build.profile
-        )?;
+        let (target, profile) = (&build.target, build.profile);
+        writeln!(f, "vae          {version}, {target}, {profile} build, features: {features}")?;
         let available = cpu.available.join(", ");
         writeln!(f, "CPU          {} (available: {available}), {} threads", cpu.level, cpu.threads)?;
         writeln!(f, "memory       {}, {} free", gigabytes(memory.total), gigabytes(memory.free))?;

@@ -59,7 +59,7 @@ pub fn inspect(job: &Job, bytes: &[u8], ui: &Ui) -> Result<()> {
         Destination::Named(path) => {
             let format = Format::from_path(path, 95).map_err(anyhow::Error::msg)?;
             job.destination.write(&sheet(&latents.tensor)?.to_file_bytes(format)?)?;
-            Some(job.destination.name())
+            job.destination.name()
         }
         _ => None,
     };
@@ -133,10 +133,7 @@ fn print_contents(job: &Job, contents: &Contents, reason: &str, ui: &Ui) -> Resu
     }
     if tensors.iter().any(|t| t.name == "encoder.conv_in.weight" || t.name == "decoder.conv_in.weight") {
         let name = job.input.name();
-        writeln!(
-            text,
-            "These look like the weights of a VAE: `vae inspect --model {name}` prints its modules."
-        )?;
+        writeln!(text, "These look like VAE weights: `vae inspect --model {name}` prints the modules.")?;
     }
     let input = job.input.name();
     ui.print(&LatentsReport::Safetensors { input, parameters, dtypes, contents }, &text)

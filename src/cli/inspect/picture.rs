@@ -13,7 +13,7 @@ use crate::cli::jobs::Job;
 use crate::cli::ui::Ui;
 
 /// `latent_channels` of the VAE of Stable Diffusion 1, 2 and XL. No model is opened to describe a picture.
-const LATENT_CHANNELS: usize = 4;
+const CHANNELS: usize = 4;
 
 /// The downscale factor of the same VAEs: their four levels of `block_out_channels` halve the sides three times.
 const DOWNSCALE: usize = 8;
@@ -42,9 +42,7 @@ struct PictureReport {
 pub fn inspect(args: &InspectArgs, job: &Job, bytes: &[u8], ui: &Ui) -> Result<()> {
     let multiple = args.multiple.get();
     if !multiple.is_multiple_of(DOWNSCALE) {
-        let message = format!(
-            "--multiple must be a multiple of {DOWNSCALE}, the downscale factor of Stable Diffusion's VAE; got {multiple}"
-        );
+        let message = format!("--multiple must be a multiple of {DOWNSCALE}, the VAE's downscale factor");
         return Err(Failure::Usage(message).into());
     }
     let facts = match Facts::of(bytes) {
@@ -66,8 +64,7 @@ pub fn inspect(args: &InspectArgs, job: &Job, bytes: &[u8], ui: &Ui) -> Result<(
         orientation: facts.turn,
         upright: [width, height],
         preprocessed,
-        latents: preprocessed
-            .map(|[width, height]| [1, LATENT_CHANNELS, height / DOWNSCALE, width / DOWNSCALE]),
+        latents: preprocessed.map(|[width, height]| [1, CHANNELS, height / DOWNSCALE, width / DOWNSCALE]),
     };
     let text = describe(&report, multiple)?;
     ui.print(&report, &text)

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use vae::picture::{Background, Picture};
+
 use super::model_folder::Folder;
 
 /// The outcome of a run.
@@ -33,6 +35,16 @@ impl Run {
     pub fn says(self, texts: &[&str]) -> Self {
         for text in texts {
             assert!(self.stderr.contains(text), "no {text:?} in {:?}", self.stderr);
+        }
+        self
+    }
+
+    /// Fails the test unless stdout contains each of `texts`.
+    #[track_caller]
+    pub fn prints(self, texts: &[&str]) -> Self {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        for text in texts {
+            assert!(stdout.contains(text), "no {text:?} in {stdout}");
         }
         self
     }
@@ -93,4 +105,16 @@ pub fn write_png(path: &Path, width: u32, height: u32) {
     })
     .save(path)
     .expect("a PNG");
+}
+
+/// Creates a folder with the model and with pictures of 64×32 pixels.
+pub fn folder_with_pictures(names: &[&str]) -> Folder {
+    let folder = Folder::with_model();
+    names.iter().for_each(|name| write_png(&folder.path(name), 64, 32));
+    folder
+}
+
+/// Reads a picture of `folder`.
+pub fn read_picture(folder: &Folder, name: &str) -> Picture {
+    Picture::open(&folder.path(name), Background::WHITE).expect("a picture")
 }
