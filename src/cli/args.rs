@@ -218,7 +218,7 @@ pub struct GridArgs {
     /// Number of rows [default: as many as needed]
     #[arg(long, value_name = "N")]
     pub rows: Option<NonZeroUsize>,
-    /// Number of columns [default: what --rows requires, or the square root of the number of pictures, rounded up]
+    /// Number of columns [default: as many as --rows needs, or the square root of the number of pictures, rounded up]
     #[arg(long, value_name = "N")]
     pub cols: Option<NonZeroUsize>,
     /// Colour of empty cells and behind small or transparent pictures: white, black, gray or #rrggbb
@@ -277,7 +277,7 @@ pub struct Quality {
     pub quality: u8,
 }
 
-/// Which model, and where it runs.
+/// The model and the device.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {

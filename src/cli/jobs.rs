@@ -87,7 +87,7 @@ pub struct Naming {
 
 /// Pairs every input with its destination. Creates the folder of `--out-dir`, and reads no input.
 ///
-/// An empty list of inputs stands for the sample picture.
+/// Without inputs, the sample picture is used.
 pub fn plan(inputs: &[PathBuf], output: &OutputArgs, naming: &Naming, ui: &Ui) -> Result<Vec<Job>, Failure> {
     let inputs = match inputs {
         [] => vec![Input::Sample],

@@ -130,7 +130,7 @@ fn write_temporary(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile>
     builder.prefix(".vae-").suffix(".tmp");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // minus the umask, as for any file
-    let mut file = builder.tempfile_in(folder).map_err(|e| anyhow!("{}", e.kind()))?; // the temporary name is no help
+    let mut file = builder.tempfile_in(folder).map_err(|e| anyhow!("{}", e.kind()))?; // without the temporary name
     file.as_file_mut().write_all(bytes)?;
     Ok(file)
 }

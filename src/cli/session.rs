@@ -1,4 +1,4 @@
-//! The device and the model of a run. The device is chosen at the start, the model is opened when first needed, so that
+//! The device and the model of a run. The device is chosen first. The model is opened only when it is needed, so that
 //! an unreadable picture causes no download.
 
 use std::cell::OnceCell;

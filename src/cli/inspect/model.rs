@@ -22,7 +22,7 @@ struct ModelReport<'a> {
     dtypes: Vec<&'a str>,
     parameters: usize,
     latent_channels: usize,
-    /// The pixels on each side of the area that one latent pixel stands for.
+    /// The ratio of the picture's sides to those of the latents.
     downscale: usize,
     scaling_factor: f64,
     shift_factor: Option<f64>,
