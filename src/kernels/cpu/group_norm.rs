@@ -65,20 +65,14 @@ impl Coefficients {
     #[inline(always)]
     pub fn apply<S: Simd>(&self, s: S, block: usize, from: &[f32], to: &mut [f32]) {
         match self.activation {
-            Activation::Identity => self.apply_with(s, block, from, to, |x| x),
-            Activation::Silu => self.apply_with(s, block, from, to, |x| math::silu(s, x)),
+            Activation::Identity => self.apply_with::<S, false>(s, block, from, to),
+            Activation::Silu => self.apply_with::<S, true>(s, block, from, to),
         }
     }
 
+    /// A closure in place of `SILU` would not be inlined with the level's instructions: it has none of its own.
     #[inline(always)]
-    fn apply_with<S: Simd>(
-        &self,
-        s: S,
-        block: usize,
-        from: &[f32],
-        to: &mut [f32],
-        activation: impl Fn(S::V) -> S::V,
-    ) {
+    fn apply_with<S: Simd, const SILU: bool>(&self, s: S, block: usize, from: &[f32], to: &mut [f32]) {
         let scale = &self.scale[block * BLOCK..][..BLOCK];
         let shift = &self.shift[block * BLOCK..][..BLOCK];
         assert!(from.len() == to.len() && to.len().is_multiple_of(BLOCK));
@@ -88,7 +82,7 @@ impl Coefficients {
                 let (scale, shift) = (s.load(scale.as_ptr().add(lane)), s.load(shift.as_ptr().add(lane)));
                 for at in (lane..to.len()).step_by(BLOCK) {
                     let x = s.fma(s.load(from.as_ptr().add(at)), scale, shift);
-                    s.store(to.as_mut_ptr().add(at), activation(x));
+                    s.store(to.as_mut_ptr().add(at), if SILU { math::silu(s, x) } else { x });
                 }
             }
         }

@@ -77,6 +77,16 @@ pub struct Segment {
     pub stride: usize,
 }
 
+/// Independent sums, to hide the latency of additions.
+const CHAINS: usize = 4;
+
+/// Adds a distance to a sum and its square to a sum of squares.
+#[inline(always)]
+fn add_value<S: Simd>(s: S, distance: S::V, [sum, squares]: &mut [S::V; 2]) {
+    *sum = s.add(*sum, distance);
+    *squares = s.fma(distance, distance, *squares);
+}
+
 /// Only [`Segment::run`] makes it, under that function's contract.
 struct Sum(Segment);
 
@@ -110,20 +120,23 @@ impl Segment {
             // SAFETY: the caller's pixels; no vector has more lanes than a block.
             unsafe {
                 let pivot = s.load(self.start.add(lane));
-                let mut sums = [[s.zero(); 2]; 2]; // two chains, to hide the latency of additions
+                let mut sums = [[s.zero(); 2]; CHAINS];
                 for row in 0..self.rows {
                     let from = self.start.add(row * self.stride + lane);
-                    for column in 0..self.columns {
-                        let distance = s.sub(s.load(from.add(column * BLOCK)), pivot);
-                        let [sum, squares] = &mut sums[column % 2];
-                        *sum = s.add(*sum, distance);
-                        *squares = s.fma(distance, distance, *squares);
+                    let whole = self.columns / CHAINS * CHAINS;
+                    for column in (0..whole).step_by(CHAINS) {
+                        for (i, sums) in sums.iter_mut().enumerate() {
+                            add_value(s, s.sub(s.load(from.add((column + i) * BLOCK)), pivot), sums);
+                        }
+                    }
+                    for column in whole..self.columns {
+                        add_value(s, s.sub(s.load(from.add(column * BLOCK)), pivot), &mut sums[0]);
                     }
                 }
-                let [even, odd] = sums;
+                let [a, b, c, d] = sums;
                 s.store(first.as_mut_ptr(), pivot);
-                s.store(sum.as_mut_ptr(), s.add(even[0], odd[0]));
-                s.store(squares.as_mut_ptr(), s.add(even[1], odd[1]));
+                s.store(sum.as_mut_ptr(), s.add(s.add(a[0], b[0]), s.add(c[0], d[0])));
+                s.store(squares.as_mut_ptr(), s.add(s.add(a[1], b[1]), s.add(c[1], d[1])));
             }
             for i in 0..S::LANES {
                 // Σx = n·p + Σd and Σx² = n·p² + 2·p·Σd + Σd², with d = x − p.

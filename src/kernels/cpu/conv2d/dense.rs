@@ -19,7 +19,7 @@ const PIXELS: usize = 96;
 /// Pixels in a work item of a small map, so that there is work for all threads.
 const FEW_PIXELS: usize = 32;
 /// A map of fewer pixels is small.
-const SMALL: usize = 64 * PIXELS;
+const SMALL: usize = 4096;
 
 /// The rows of the product's left operand.
 #[derive(Clone, Copy)]
