@@ -1,11 +1,11 @@
-//! The model that is part of the program, so that there is something to see without a download.
+//! The model that is part of the program, for a first try without a download.
 //!
-//! It is an AutoencoderKL as any other, read by the same code from the same two files, but small, and trained on drawn
-//! pictures by `examples/train_tiny`. Its latents have the shape of Stable Diffusion's and nothing else in common.
+//! It is a small AutoencoderKL, trained on drawn pictures by `examples/train_tiny`, and is read by the same code as any
+//! other. Its latents have the shape of Stable Diffusion's latents, but another meaning.
 
 use super::{Checkpoint, CheckpointError, Origin, Weights, parse_config};
 
-/// Its name, on the command line and in latents files.
+/// The model's name, on the command line and in latents files.
 pub const NAME: &str = "tiny";
 
 const CONFIG: &str = include_str!("../../assets/tiny/config.json");

@@ -1,4 +1,4 @@
-//! What the header of a safetensors file says is in it. No tensor is read for that.
+//! The tensors and the metadata that the header of a safetensors file lists. No tensor is read.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,28 @@ use serde::Serialize;
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
-    /// Its name.
+    /// The tensor's name.
     pub name: String,
-    /// The type of its values, as safetensors spells it.
+    /// The type of the values, as safetensors spells it.
     pub dtype: String,
-    /// Its sides.
+    /// The length of each dimension.
     pub shape: Vec<usize>,
 }
 
-/// The tensors of a file, in the order of their names, and its metadata.
+/// The tensors of a file, sorted by name, and its metadata.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Contents {
     /// The tensors.
     pub tensors: Vec<Entry>,
-    /// What the writer said about them.
+    /// The metadata that the writer added.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl Contents {
-    /// Reads and checks the header of a file that is in memory.
+    /// Reads and checks the header of the file `bytes`.
     ///
     /// # Errors
-    /// A text for people, where it is no safetensors, a cut one, or one whose header lies.
+    /// A human-readable reason if the file is not safetensors, is cut off, or does not match its header.
     pub fn of_file(bytes: &[u8]) -> Result<Self, String> {
         SafeTensors::read_metadata(bytes).map(|(_, header)| Self::of(&header)).map_err(|e| e.to_string())
     }
@@ -45,12 +45,12 @@ impl Contents {
         Self { tensors, metadata }
     }
 
-    /// How many values the tensors have together.
+    /// The number of values in all tensors.
     pub fn parameters(&self) -> usize {
         self.tensors.iter().map(Entry::values).sum()
     }
 
-    /// The types of their values, each once.
+    /// The types of the values, without duplicates.
     pub fn dtypes(&self) -> Vec<&str> {
         let mut dtypes: Vec<&str> = self.tensors.iter().map(|t| t.dtype.as_str()).collect();
         dtypes.sort_unstable();
@@ -60,7 +60,7 @@ impl Contents {
 }
 
 impl Entry {
-    /// How many values it has.
+    /// The number of values.
     pub fn values(&self) -> usize {
         self.shape.iter().product()
     }

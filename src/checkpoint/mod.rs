@@ -1,17 +1,19 @@
-//! Where weights come from. [`Checkpoint::open`] takes a [`Source`] and gives the config and the tensors.
+//! Where weights come from. [`Checkpoint::open`] takes a [`Source`] and returns the config and the tensors.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | [`built_in`] | the small model that is part of the program |
 //! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
-//! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python shares |
-//! | [`weights`] | one safetensors file, memory-mapped, read tensor by tensor |
-//! | [`contents`] | what the header of a safetensors file lists |
-//! | [`modules`] | the tree of modules that its names spell |
-//! | [`pipeline`] | the components beside the checkpoint, from `model_index.json` |
+//! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
+//! | [`weights`] | one safetensors file, mapped into memory, read tensor by tensor |
+//! | `digest` | the SHA-256 of a file, remembered from run to run |
+//! | [`contents`] | the tensors and metadata that the header of a safetensors file lists |
+//! | [`modules`] | the tree of modules, from the tensors' names |
+//! | [`pipeline`] | the pipeline around the checkpoint, from `model_index.json` |
 
 pub mod built_in;
 pub mod contents;
+mod digest;
 pub mod hub;
 pub mod modules;
 pub mod path;
@@ -23,17 +25,17 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use contents::Contents;
-pub use hub::{Hub, HubError};
+pub use hub::{Hub, HubError, Progress};
 pub use modules::Module;
 pub use pipeline::Pipeline;
 pub use weights::Weights;
 
 use crate::model::{Config, ConfigError, Parameters};
 
-/// Which checkpoint to open: what `--model` names.
+/// Which checkpoint to open, as `--model` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The small model that is part of the program. Its latents are its own, not Stable Diffusion's.
+    /// The small model that is part of the program. Its latents are not those of Stable Diffusion.
     Tiny,
     /// Stable Diffusion 2's VAE, from the first of its mirrors that has it.
     Sd2,
@@ -46,7 +48,7 @@ pub enum Source {
 impl FromStr for Source {
     type Err = Infallible;
 
-    /// `tiny` and `sd2` are names, `owner/name` is a hub id unless it exists on disk; all else is a path.
+    /// `tiny` and `sd2` are names, `owner/name` is a hub id unless it exists on disk, and anything else is a path.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let is_name = |s: &str| {
             !s.is_empty()
@@ -64,7 +66,7 @@ impl FromStr for Source {
     }
 }
 
-/// Which of a checkpoint's two files is wanted; the other one is taken where it is missing.
+/// Which of a checkpoint's two weights files to prefer. The other one is used if it is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
     /// `diffusion_pytorch_model.safetensors`
@@ -74,18 +76,18 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// File names, the wanted one first.
+    /// File names, the preferred one first.
     fn file_names(self) -> [&'static str; 2] {
         const FULL: &str = "diffusion_pytorch_model.safetensors";
-        const HALF: &str = "diffusion_pytorch_model.fp16.safetensors";
+        const FP16: &str = "diffusion_pytorch_model.fp16.safetensors";
         match self {
-            Self::Full => [FULL, HALF],
-            Self::Fp16 => [HALF, FULL],
+            Self::Full => [FULL, FP16],
+            Self::Fp16 => [FP16, FULL],
         }
     }
 }
 
-/// Why a checkpoint could not be opened. Each message names the file and says what to do.
+/// Why a checkpoint could not be opened. Each message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// A file of the checkpoint cannot be read.
@@ -93,13 +95,13 @@ pub enum CheckpointError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         reason: std::io::Error,
     },
-    /// A folder without the files of a VAE.
+    /// A folder or file without the other files of a VAE.
     #[error("{0}")]
     Layout(String),
-    /// A `config.json` of something else.
+    /// A `config.json` that is not an AutoencoderKL's.
     #[error("{}: {reason}", path.display())]
     Config {
         /// The `config.json`.
@@ -107,31 +109,31 @@ pub enum CheckpointError {
         /// What is wrong with it.
         reason: ConfigError,
     },
-    /// A weights file that is no safetensors.
-    #[error("{origin} is no valid safetensors file: {reason}; it may be cut off: fetch it again")]
+    /// A weights file that is not in the safetensors format.
+    #[error("{file} is not a valid safetensors file: {reason}; it may be incomplete, download it again")]
     Weights {
         /// The file.
-        origin: String,
+        file: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The hub did not deliver.
+    /// A file could not be loaded from the hub.
     #[error(transparent)]
     Hub(#[from] HubError),
 }
 
-/// Where an opened checkpoint came from, as it is written into latents files.
+/// Where an opened checkpoint came from. It is written into latents files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// A hub id, or a path as it was given.
     pub model: String,
     /// The commit on the hub.
     pub revision: Option<String>,
-    /// What a person who finds such latents should know.
+    /// A remark for readers of such latents files.
     pub note: Option<&'static str>,
 }
 
-/// A checkpoint that has been found, and whose config has been read. Its tensors are read when they are asked for.
+/// An opened checkpoint. Its config has been read; its tensors are read when the model asks for them.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     config: Config,
@@ -142,9 +144,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Finds the files of `source`, downloading them where that is needed, and reads config and header.
+    /// Finds the files of `source`, downloads them if necessary, and reads the config and the header of the weights.
     ///
-    /// `revision` is a branch, tag or commit on the hub; paths have none.
+    /// `revision` is a branch, tag or commit on the hub. Other sources ignore it.
     pub fn open(
         source: &Source,
         revision: Option<&str>,
@@ -171,17 +173,17 @@ impl Checkpoint {
         Ok(Self { config, weights: Weights::map(&weights)?, origin, folder, warning: None })
     }
 
-    /// What `config.json` says.
+    /// The content of `config.json`.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Where it came from.
+    /// Where the checkpoint came from.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// What a person should know before trusting it: the default model with an unknown digest.
+    /// A warning for the user if this is the default model with an unknown digest.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
@@ -191,28 +193,29 @@ impl Checkpoint {
         &self.weights
     }
 
-    /// The tree of its modules.
+    /// The tree of modules.
     pub fn modules(&self) -> Module {
         Module::of(&self.weights.contents(), self.config.norm_num_groups)
     }
 
-    /// The pipeline that it is part of, where `model_index.json` is in the folder above, in the cache or on the hub.
+    /// The pipeline that the checkpoint belongs to, if `model_index.json` is in the parent folder, in the cache or on the
+    /// hub.
     pub fn pipeline(&self, hub: &Hub) -> Option<Pipeline> {
         let folder = self.folder.as_deref()?;
         Pipeline::above(folder).or_else(|| {
-            let commit = self.origin.revision.as_deref().filter(|_| folder.ends_with("vae"))?; // paths have none
+            let commit = self.origin.revision.as_deref().filter(|_| folder.ends_with("vae"))?;
             hub.fetch(&self.origin.model, commit, pipeline::INDEX)?;
             Pipeline::above(folder)
         })
     }
 
-    /// The tensors, as the model's constructors take them.
+    /// The tensors in the form that the model's constructors take.
     pub fn parameters(&self) -> Parameters {
         Parameters::new(self.weights.clone())
     }
 }
 
-/// `path` is where the text is from.
+/// Parses `text`, the content of `path`.
 fn parse_config(text: &str, path: &Path) -> Result<Config, CheckpointError> {
     Config::from_json(text).map_err(|reason| CheckpointError::Config { path: path.into(), reason })
 }
@@ -222,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_is_a_name_a_path_or_a_hub_id() {
+    fn a_source_is_a_name_a_path_or_a_hub_id() {
         let parse = |text: &str| text.parse::<Source>();
         assert_eq!(parse("sd2"), Ok(Source::Sd2));
         assert_eq!(parse("tiny"), Ok(Source::Tiny));

@@ -1,6 +1,6 @@
-//! The tree of modules that the names of a checkpoint's tensors spell, as Python's `print(pipe.vae)` shows it.
+//! The tree of modules in a checkpoint, read from its tensors' names, as Python's `print(pipe.vae)` shows it.
 //!
-//! Modules without parameters (SiLU, Dropout) are not in a checkpoint, and strides and paddings neither.
+//! A checkpoint does not contain modules without parameters (SiLU, Dropout), nor strides and paddings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,36 +10,36 @@ use serde::Serialize;
 use super::contents::{Contents, Entry};
 use crate::numbers::grouped;
 
-/// A module: a layer with tensors of its own, or modules under one name.
+/// A layer with tensors, or a group of modules under one name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Module {
-    /// Its part of the tensors' names.
+    /// The last part of the module's name.
     pub name: String,
-    /// Its class in Python, with what the shapes say of its arguments.
+    /// The Python class, with the arguments that follow from the shapes.
     pub kind: String,
-    /// Values in its own tensors and in those of all modules below.
+    /// The number of values in this module's tensors and in those of all modules below it.
     pub parameters: usize,
-    /// Shapes of its own tensors.
+    /// The shapes of this module's own tensors.
     pub tensors: BTreeMap<String, Vec<usize>>,
-    /// The modules below, in Python's order.
+    /// The modules below this one, in Python's order.
     pub children: Vec<Module>,
 }
 
-/// A module without those below it.
+/// One module of a checkpoint, without the modules below it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row<'a> {
-    /// Its whole name, as in the checkpoint.
+pub struct ModuleRow<'a> {
+    /// The full name, as in the checkpoint.
     pub name: String,
-    /// Its class in Python.
+    /// The Python class.
     pub kind: &'a str,
-    /// Values in it and below.
+    /// The number of values in this module and below it.
     pub parameters: usize,
-    /// Shapes of its own tensors.
+    /// The shapes of this module's own tensors.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tensors: &'a BTreeMap<String, Vec<usize>>,
 }
 
-/// Names in the order in which diffusers makes the modules (the two halves: in that of the pipeline).
+/// Names in the order in which diffusers creates the modules; encoder and decoder in the order of the pipeline.
 const ORDER: [&str; 24] = [
     "encoder",
     "quant_conv",
@@ -68,13 +68,13 @@ const ORDER: [&str; 24] = [
 ];
 
 impl Module {
-    /// The tree of a whole checkpoint; `groups` is `norm_num_groups` of its config.
+    /// Builds the tree of a whole checkpoint. `groups` is `norm_num_groups` of its config.
     pub fn of(contents: &Contents, groups: usize) -> Self {
         let tensors: Vec<(&str, &Entry)> = contents.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
         Self::new("", "", &tensors, groups)
     }
 
-    /// The module `name` in `parent`; the names of `tensors` are relative to it.
+    /// Builds the module `name` in `parent`. The names of `tensors` are relative to it.
     fn new(parent: &str, name: &str, tensors: &[(&str, &Entry)], groups: usize) -> Self {
         let mut own = BTreeMap::new();
         let mut below: BTreeMap<&str, Vec<(&str, &Entry)>> = BTreeMap::new();
@@ -92,25 +92,25 @@ impl Module {
         Self { name: name.into(), kind, parameters, tensors: own, children }
     }
 
-    /// Every module below this one, each before those below it.
-    pub fn rows(&self) -> Vec<Row<'_>> {
+    /// Lists every module below this one, parents before children.
+    pub fn rows(&self) -> Vec<ModuleRow<'_>> {
         let mut rows = Vec::new();
         self.add_rows("", &mut rows);
         rows
     }
 
-    fn add_rows<'a>(&'a self, prefix: &str, rows: &mut Vec<Row<'a>>) {
+    fn add_rows<'a>(&'a self, prefix: &str, rows: &mut Vec<ModuleRow<'a>>) {
         for child in &self.children {
             let name = format!("{prefix}{}", child.name);
             let below = format!("{name}.");
             let (kind, parameters, tensors) = (child.kind.as_str(), child.parameters, &child.tensors);
-            rows.push(Row { name, kind, parameters, tensors });
+            rows.push(ModuleRow { name, kind, parameters, tensors });
             child.add_rows(&below, rows);
         }
     }
 
-    /// Whether Python would print both as one, but for their names.
-    fn is_like(&self, other: &Self) -> bool {
+    /// Checks whether the two modules differ only in their names.
+    fn is_similar(&self, other: &Self) -> bool {
         self.kind == other.kind && self.tensors == other.tensors && self.children == other.children
     }
 
@@ -127,15 +127,15 @@ impl Module {
         Ok(())
     }
 
-    /// Neighbours that are alike become one line, `(0-1): 2 x ResnetBlock2D`.
+    /// Writes consecutive similar modules as one: `(0-1): 2 x ResnetBlock2D`.
     fn write_children(&self, f: &mut fmt::Formatter, depth: usize) -> fmt::Result {
-        for alike in self.children.chunk_by(Self::is_like) {
-            let (first, last) = (&alike[0], &alike[alike.len() - 1]);
+        for similar in self.children.chunk_by(Self::is_similar) {
+            let (first, last) = (&similar[0], &similar[similar.len() - 1]);
             let is_list = first.name.parse::<usize>().is_ok();
-            if alike.len() > 1 && is_list {
-                first.write(f, &format!("{}-{}", first.name, last.name), alike.len(), depth)?;
+            if similar.len() > 1 && is_list {
+                first.write(f, &format!("{}-{}", first.name, last.name), similar.len(), depth)?;
             } else {
-                alike.iter().try_for_each(|child| child.write(f, &child.name, 1, depth))?;
+                similar.iter().try_for_each(|child| child.write(f, &child.name, 1, depth))?;
             }
         }
         Ok(())
@@ -143,13 +143,13 @@ impl Module {
 }
 
 impl fmt::Display for Module {
-    /// The modules below this one, with the number of their parameters.
+    /// Writes the modules below this one with the numbers of their parameters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_children(f, 0)
     }
 }
 
-/// Known names in their order, then numbers in theirs, then all others in the alphabet's.
+/// The sort key of a name: known names in their order, then numbers, then all others alphabetically.
 fn rank(name: &str) -> (usize, usize, String) {
     let known = ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
     (known, name.parse().unwrap_or(usize::MAX), name.to_string())
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_that_are_alike_are_one_line() {
+    fn consecutive_similar_modules_become_one_line() {
         let entry = |name: &str, shape: &[usize]| Entry {
             name: name.into(),
             dtype: "F32".into(),

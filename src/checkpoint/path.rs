@@ -1,15 +1,17 @@
-//! A checkpoint on disk.
+//! A checkpoint in a local folder or file.
 
 use std::path::Path;
 
 use super::{Checkpoint, CheckpointError, Origin, Variant};
 
-/// Opens a pipeline's folder (with `vae/` in it), a VAE's own folder, or a `.safetensors` file beside its `config.json`.
+/// Opens a pipeline's folder (which contains `vae/`), a VAE's own folder, or a `.safetensors` file beside its
+/// `config.json`.
 pub fn open(path: &Path, variant: Variant) -> Result<Checkpoint, CheckpointError> {
     let origin = Origin { model: path.display().to_string(), revision: None, note: None };
     if !path.exists() {
         return Err(CheckpointError::Layout(format!(
-            "`{}` is no file or folder here, no hub id like `owner/name`, and neither `sd2` nor `tiny`",
+            "`{}` is not a file or folder, not a hub id such as `owner/name`, and neither `sd2` nor `tiny`; \
+             check the name",
             path.display()
         )));
     }
@@ -19,7 +21,7 @@ pub fn open(path: &Path, variant: Variant) -> Result<Checkpoint, CheckpointError
 fn open_file(path: &Path, origin: Origin) -> Result<Checkpoint, CheckpointError> {
     if path.extension().is_none_or(|e| e != "safetensors") {
         return Err(CheckpointError::Layout(format!(
-            "{} is no .safetensors file: --model takes one, or the folder that holds it",
+            "{} is not a .safetensors file; name one with --model, or the folder that contains it",
             path.display()
         )));
     }
@@ -27,7 +29,7 @@ fn open_file(path: &Path, origin: Origin) -> Result<Checkpoint, CheckpointError>
     let config = path.with_file_name("config.json");
     if !config.exists() {
         return Err(CheckpointError::Layout(format!(
-            "there is no config.json beside {}: put the one of the same VAE there",
+            "there is no config.json beside {}; put the config.json of the same VAE there",
             path.display()
         )));
     }
@@ -40,7 +42,8 @@ fn open_folder(folder: &Path, variant: Variant, origin: Origin) -> Result<Checkp
     let config = vae.join("config.json");
     if !config.exists() {
         return Err(CheckpointError::Layout(format!(
-            "{} has no config.json, neither at its top nor in a folder `vae`",
+            "{} has no config.json, neither directly nor in a subfolder `vae`; \
+             name the folder of a VAE in the diffusers layout with --model",
             folder.display()
         )));
     }
@@ -49,9 +52,13 @@ fn open_folder(folder: &Path, variant: Variant, origin: Origin) -> Result<Checkp
         Some(weights) => Checkpoint::read(config, weights, origin),
         None if vae.join("diffusion_pytorch_model.bin").exists() => Err(CheckpointError::Layout(format!(
             "{} has its weights only as a pickle (.bin), which can run code and is not opened; \
-             convert it to safetensors",
+             convert them to safetensors",
             vae.display()
         ))),
-        None => Err(CheckpointError::Layout(format!("{} has no {}", vae.display(), names[0]))),
+        None => Err(CheckpointError::Layout(format!(
+            "{} has no {}; download it into this folder",
+            vae.display(),
+            names[0]
+        ))),
     }
 }

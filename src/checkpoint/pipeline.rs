@@ -1,4 +1,4 @@
-//! The pipeline that a checkpoint is part of: what `model_index.json` beside its folder lists.
+//! The pipeline that a checkpoint belongs to, as listed in `model_index.json` above its folder.
 
 use std::path::Path;
 
@@ -8,30 +8,30 @@ use serde_json::{Map, Value};
 /// The file's name.
 pub(super) const INDEX: &str = "model_index.json";
 
-/// One part of a pipeline.
+/// One component of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Component {
-    /// Its name, which is that of its folder.
+    /// The component's name, which is also the name of its folder.
     pub name: String,
-    /// The Python library that has its class.
+    /// The Python library that defines the class.
     pub library: String,
-    /// Its class.
+    /// The Python class.
     pub class: String,
-    /// Whether it is the checkpoint at hand.
+    /// Whether this is the opened checkpoint.
     pub loaded: bool,
 }
 
-/// A pipeline of diffusers.
+/// A diffusers pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pipeline {
-    /// Its class.
+    /// The Python class.
     pub class: String,
-    /// Its parts, in the alphabet's order.
+    /// The components, sorted alphabetically.
     pub components: Vec<Component>,
 }
 
 impl Pipeline {
-    /// Reads `model_index.json` of the folder above `folder`, where there is one and `folder` is a part that it lists.
+    /// Reads `model_index.json` in the parent of `folder`, if it exists and lists `folder` as a component.
     pub(super) fn above(folder: &Path) -> Option<Self> {
         let name = folder.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned();
         let text = std::fs::read_to_string(folder.join("..").join(INDEX)).ok()?;
@@ -41,7 +41,7 @@ impl Pipeline {
     fn parse(text: &str, loaded: &str) -> Option<Self> {
         let index: Map<String, Value> = serde_json::from_str(text).ok()?;
         let component = |(name, value): (&String, &Value)| {
-            // A part is a pair of texts; a part that is left out is a pair of nulls.
+            // A component is a pair of strings; an absent one is a pair of nulls.
             let [library, class] = value.as_array()?.as_slice() else { return None };
             let (library, class) = (library.as_str()?.to_string(), class.as_str()?.to_string());
             Some(Component { name: name.clone(), library, class, loaded: name == loaded })
@@ -57,15 +57,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_parts_that_are_there_are_listed() {
+    fn absent_components_are_not_listed() {
         let text = r#"{"_class_name": "StableDiffusionPipeline", "requires_safety_checker": false,
             "vae": ["diffusers", "AutoencoderKL"], "safety_checker": [null, null],
             "unet": ["diffusers", "UNet2DConditionModel"]}"#;
         let pipeline = Pipeline::parse(text, "vae").expect("a pipeline");
         assert_eq!(pipeline.class, "StableDiffusionPipeline");
-        let parts: Vec<(&str, bool)> =
+        let listed: Vec<(&str, bool)> =
             pipeline.components.iter().map(|c| (c.name.as_str(), c.loaded)).collect();
-        assert_eq!(parts, [("unet", false), ("vae", true)]);
+        assert_eq!(listed, [("unet", false), ("vae", true)]);
         for broken in ["", "[]", "{}", r#"{"_class_name": 7}"#, r#"{"_class_name": "A"}"#] {
             assert_eq!(Pipeline::parse(broken, "vae"), None, "{broken}");
         }

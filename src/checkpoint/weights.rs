@@ -1,5 +1,4 @@
-//! One safetensors file, mapped into memory or part of the program: a tensor is read when the model asks for it, and
-//! not before.
+//! One safetensors file, mapped into memory or part of the program. A tensor is read when the model asks for it.
 
 use std::fs::File;
 use std::ops::Range;
@@ -9,9 +8,10 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{DType, Device, Error, Result, Shape, Tensor};
 use candle_nn::Init;
 use candle_nn::var_builder::SimpleBackend;
-use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use sha2::{Digest, Sha256};
 
+use super::digest::Memo;
 use super::{CheckpointError, Contents};
 use crate::model::{Parameter, Tensors};
 
@@ -21,11 +21,13 @@ pub struct Weights(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    origin: String,
+    /// The file's name in messages.
+    file: String,
     bytes: Arc<Bytes>,
     header: Metadata,
     data_start: usize,
     sha256: OnceLock<String>,
+    memo: Option<Memo>,
 }
 
 #[derive(Debug)]
@@ -47,26 +49,23 @@ impl Weights {
     /// Maps `path` and checks its header: names, shapes and offsets fit each other and the file's size.
     pub fn map(path: &Path) -> std::result::Result<Self, CheckpointError> {
         let read = |reason| CheckpointError::Read { path: path.into(), reason };
-        let bytes = map_file(&File::open(path).map_err(read)?).map_err(read)?;
-        Self::new(Bytes::Mapped(bytes), path.display().to_string())
+        let file = File::open(path).map_err(read)?;
+        let memo = Memo::of(path, &file);
+        let bytes = map_file(&file).map_err(read)?;
+        Self::new(Bytes::Mapped(bytes), path.display().to_string(), memo)
     }
 
-    /// The same for bytes that are part of the program; `origin` is what messages call them.
-    pub(super) fn built_in(bytes: &'static [u8], origin: &str) -> std::result::Result<Self, CheckpointError> {
-        Self::new(Bytes::BuiltIn(bytes), origin.to_string())
+    /// The same for bytes that are part of the program; messages call them `file`.
+    pub(super) fn built_in(bytes: &'static [u8], file: &str) -> std::result::Result<Self, CheckpointError> {
+        Self::new(Bytes::BuiltIn(bytes), file.to_string(), None)
     }
 
-    fn new(bytes: Bytes, origin: String) -> std::result::Result<Self, CheckpointError> {
+    fn new(bytes: Bytes, file: String, memo: Option<Memo>) -> std::result::Result<Self, CheckpointError> {
         let (header_len, header) = SafeTensors::read_metadata(bytes.as_ref())
-            .map_err(|e| CheckpointError::Weights { origin: origin.clone(), reason: e.to_string() })?;
+            .map_err(|e| CheckpointError::Weights { file: file.clone(), reason: e.to_string() })?;
         let data_start = header_len + size_of::<u64>();
-        Ok(Self(Arc::new(Inner {
-            origin,
-            bytes: Arc::new(bytes),
-            header,
-            data_start,
-            sha256: OnceLock::new(),
-        })))
+        let sha256 = OnceLock::new();
+        Ok(Self(Arc::new(Inner { file, bytes: Arc::new(bytes), header, data_start, sha256, memo })))
     }
 
     /// The whole file.
@@ -74,32 +73,45 @@ impl Weights {
         (*self.0.bytes).as_ref()
     }
 
-    /// What the file's header lists.
+    /// The tensors and the metadata that the header lists.
     pub fn contents(&self) -> Contents {
         Contents::of(&self.0.header)
     }
 
-    /// The SHA-256 of the file, in lower-case hexadecimal digits; read from the file the first time.
+    /// The SHA-256 of the file's content, in lower-case hexadecimal digits. It is computed once, and remembered in the
+    /// user's cache folder as long as the file does not change.
     pub fn sha256(&self) -> &str {
-        self.0.sha256.get_or_init(|| hex(&Sha256::digest(self.bytes())))
-    }
-
-    /// Takes a digest that is known already, so that the file need not be read for it.
-    pub(super) fn set_sha256(&self, digest: String) {
-        self.0.sha256.get_or_init(|| digest);
+        self.0.sha256.get_or_init(|| {
+            let memo = self.0.memo.as_ref();
+            memo.and_then(Memo::recall).unwrap_or_else(|| {
+                let digest = hex(&Sha256::digest(self.bytes()));
+                memo.inspect(|memo| memo.remember(&digest));
+                digest
+            })
+        })
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {
-        let missing = || Error::Msg(format!("{} has no tensor `{name}`", self.0.origin));
+        let missing = || Error::Msg(format!("{} has no tensor `{name}`", self.0.file));
         self.0.header.info(name).ok_or_else(missing)
     }
 
-    /// The type that the tensor is stored in, and where it lies in the file.
-    fn place(&self, name: &str) -> Result<(DType, Range<usize>)> {
+    /// The type of the stored values, and their bytes' range in the file.
+    fn locate(&self, name: &str) -> Result<(DType, Range<usize>)> {
         let info = self.info(name)?;
-        let stored = DType::try_from(info.dtype).ok().filter(|d| d.is_float()).ok_or_else(|| {
-            Error::Msg(format!("{}: tensor `{name}` is of type {:?}", self.0.origin, info.dtype))
-        })?;
+        let stored = match info.dtype {
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::F32 => DType::F32,
+            Dtype::F64 => DType::F64,
+            other => {
+                return Err(Error::Msg(format!(
+                    "{}: tensor `{name}` has the type {other:?}, which cannot be read; \
+                     use weights in F16, BF16, F32 or F64",
+                    self.0.file
+                )));
+            }
+        };
         let (start, end) = info.data_offsets;
         Ok((stored, self.0.data_start + start..self.0.data_start + end))
     }
@@ -109,10 +121,10 @@ impl Weights {
         if found == asked {
             return Ok(());
         }
-        let origin = &self.0.origin;
+        let file = &self.0.file;
         Err(Error::Msg(format!(
-            "{origin}: tensor `{name}` has shape {found:?}, and the config asks for {asked:?}; \
-             config and weights are of different models"
+            "{file}: tensor `{name}` has shape {found:?}, but the config requires {asked:?}; \
+             config and weights belong to different models"
         )))
     }
 }
@@ -120,7 +132,7 @@ impl Weights {
 impl Tensors for Weights {
     fn get(&self, name: &str, shape: &[usize]) -> Result<Parameter> {
         self.check_shape(name, shape)?;
-        let (stored, range) = self.place(name)?;
+        let (stored, range) = self.locate(name)?;
         Ok(Parameter::borrowed(self.0.bytes.clone(), range, stored))
     }
 
@@ -134,13 +146,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The one place where files are mapped.
+/// Maps a file. All maps of files are made here.
 #[allow(unsafe_code)]
 fn map_file(file: &File) -> std::io::Result<memmap2::Mmap> {
-    // SAFETY: the map is read-only and private to this process. What it needs is that nobody changes the file
-    // while it is mapped. Checkpoints are written once, by rename, and not edited in place; should somebody
-    // truncate one under us, the system ends the process (SIGBUS), and no memory of ours is touched. Every value
-    // read from it is taken as plain bytes, for which any content is valid, at offsets checked against its length.
+    // SAFETY: the map is read-only and private to this process. It requires that nobody changes the file while it
+    // is mapped. Checkpoints are written once, then renamed, and not edited in place. If another program truncates
+    // the file, the system ends this process (SIGBUS) without touching its memory. All values are read as plain
+    // bytes, for which any content is valid, at offsets that were checked against the file's length.
     unsafe { memmap2::Mmap::map(file) }
 }
 
@@ -151,7 +163,7 @@ impl SimpleBackend for Weights {
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        let (stored, range) = self.place(name)?;
+        let (stored, range) = self.locate(name)?;
         let bytes = &self.bytes()[range];
         Tensor::from_raw_buffer(bytes, stored, &self.info(name)?.shape, device)?.to_dtype(dtype)
     }

@@ -12,6 +12,7 @@
 //! | `output` | destinations of results; files are written completely or not at all |
 //! | `show` | displays pictures in the terminal |
 //! | `record` | the result of one input: its text, its JSON, its timings |
+//! | `progress` | the progress bar of a download |
 //! | `ui` | messages and progress on stderr, results on stdout |
 //! | `failure` | the errors that end a run, and their exit codes |
 
@@ -26,6 +27,7 @@ mod jobs;
 mod levels;
 mod memory;
 mod output;
+mod progress;
 mod record;
 mod roundtrip;
 mod session;

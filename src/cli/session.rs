@@ -13,6 +13,7 @@ use vae::model::{Config, DecodeLatents, EncodePictures};
 use super::args::ModelArgs;
 use super::failure::Failure;
 use super::memory::{self, Work};
+use super::progress;
 use super::record::{ModelTiming, Stages, timed};
 use super::ui::Ui;
 
@@ -58,7 +59,7 @@ impl<'a> Session<'a> {
     /// Returns the checkpoint. The first call opens it, and downloads it if necessary.
     pub fn checkpoint(&self) -> Result<&Checkpoint, Failure> {
         get_or_try_init(&self.checkpoint, || {
-            let hub = Hub { progress: self.ui.shows_progress(), ..Hub::from_env() };
+            let hub = Hub { progress: progress::downloads(self.ui), ..Hub::from_env() };
             let variant = match self.device().map_err(Failure::Model)?.precision() {
                 Precision::F16 | Precision::Bf16 => Variant::Fp16,
                 Precision::F32 => Variant::Full,

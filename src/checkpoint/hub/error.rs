@@ -2,20 +2,26 @@
 
 use std::path::PathBuf;
 
-/// Why the hub did not deliver.
+/// Why a file could not be loaded from the hub. An `endpoint` here never contains credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// Offline, and not in the cache.
-    #[error("{repo} is not in the cache {}, and HF_HUB_OFFLINE forbids to download it; unset it, or point HF_HUB_CACHE at the right folder", cache.display())]
+    #[error("{repo} is not in the cache {}, and HF_HUB_OFFLINE forbids downloading it; unset it, or point HF_HUB_CACHE at the right folder", cache.display())]
     Offline {
         /// The repository.
         repo: String,
         /// The cache folder.
         cache: PathBuf,
     },
-    /// 404.
+    /// A revision that would leave the cache folder.
+    #[error("`{revision}` is not a valid revision; --revision takes a branch, a tag or a commit")]
+    InvalidRevision {
+        /// The revision.
+        revision: String,
+    },
+    /// Status 404.
     #[error(
-        "{endpoint} has no VAE in `{repo}` at revision `{revision}` (404): check the name, or --revision"
+        "{endpoint} has no VAE in `{repo}` at revision `{revision}` (404); check the name, or --revision"
     )]
     NotFound {
         /// The hub.
@@ -25,7 +31,7 @@ pub enum HubError {
         /// The revision.
         revision: String,
     },
-    /// 401 or 403.
+    /// Status 401 or 403.
     #[error(
         "{endpoint} refuses access to `{repo}` ({status}): it is private, gated or gone; accept its terms on its page, and set HF_TOKEN or run `hf auth login`"
     )]
@@ -39,19 +45,27 @@ pub enum HubError {
     },
     /// No connection, or one that broke.
     #[error(
-        "cannot reach {endpoint}: {reason}; check the network (a proxy is taken from HTTPS_PROXY), or fetch the model elsewhere and name its folder with --model"
+        "cannot reach {endpoint}: {reason}; check the network (a proxy is taken from HTTPS_PROXY), or download the model elsewhere and name its folder with --model"
     )]
     Network {
-        /// The hub.
+        /// The hub, or the host that it redirected to.
         endpoint: String,
         /// What went wrong.
         reason: String,
     },
-    /// The download stopped half way.
+    /// A status that asks to come back later.
+    #[error("{endpoint} is not able to answer now: {reason}; try again later")]
+    Server {
+        /// The hub.
+        endpoint: String,
+        /// The status.
+        reason: String,
+    },
+    /// The download stopped before its end.
     #[error(
-        "the download of `{file}` from {endpoint} broke off: {reason}; run the command again, it resumes where it stopped"
+        "the download of `{file}` from {endpoint} was interrupted: {reason}; run the command again, it resumes where it stopped"
     )]
-    BrokeOff {
+    Interrupted {
         /// The hub.
         endpoint: String,
         /// The file.
@@ -61,16 +75,18 @@ pub enum HubError {
     },
     /// The bytes are not those that the hub announced.
     #[error(
-        "`{file}` of `{repo}` arrived damaged and was deleted: its SHA-256 is {found}, the hub announced {expected}; run the command again"
+        "`{file}` of `{repo}` arrived damaged and was deleted: its {kind} is {found}, the hub announced {expected}; run the command again"
     )]
     WrongDigest {
         /// The repository.
         repo: String,
         /// The file.
         file: String,
-        /// What the hub announced.
+        /// The kind of digest.
+        kind: &'static str,
+        /// The digest that the hub announced.
         expected: String,
-        /// What was received.
+        /// The digest of what was received.
         found: String,
     },
     /// No space left.
@@ -81,8 +97,8 @@ pub enum HubError {
         /// The cache folder.
         cache: PathBuf,
     },
-    /// The cache folder cannot be written.
-    #[error("cannot write to the cache {}: {reason}; set HF_HUB_CACHE to a folder of yours", cache.display())]
+    /// The cache folder cannot be used.
+    #[error("cannot write to the cache {}: {reason}; set HF_HUB_CACHE to a folder that you can write to", cache.display())]
     Cache {
         /// The cache folder.
         cache: PathBuf,
@@ -92,16 +108,39 @@ pub enum HubError {
     /// An answer that is not the hub's protocol.
     #[error("{endpoint} does not answer as a Hugging Face hub does ({reason}); check HF_ENDPOINT")]
     Protocol {
-        /// The hub.
+        /// The hub, or the host that it redirected to.
         endpoint: String,
-        /// What was odd.
+        /// What was wrong.
         reason: String,
     },
 }
 
 impl HubError {
-    /// Whether another mirror may have what this one has not.
+    /// Whether another mirror may have what this one lacks.
     pub(super) fn is_absence(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::Refused { .. })
+    }
+
+    /// What went wrong, without advice.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Network { endpoint, reason } | Self::Server { endpoint, reason } => {
+                format!("{endpoint}: {reason}")
+            }
+            Self::Interrupted { file, reason, .. } => {
+                format!("the download of `{file}` was interrupted: {reason}")
+            }
+            other => other.to_string(),
+        }
+    }
+
+    /// The same error if it happens when the download of `file` is under way.
+    pub(super) fn during_download(self, file: &str) -> Self {
+        match self {
+            Self::Network { endpoint, reason } | Self::Server { endpoint, reason } => {
+                Self::Interrupted { endpoint, file: file.into(), reason }
+            }
+            other => other,
+        }
     }
 }

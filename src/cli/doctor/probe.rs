@@ -54,28 +54,9 @@ pub fn hub() -> HubSettings {
     let offline = Hub { offline: true, ..hub.clone() };
     let default = Checkpoint::open(&Source::Sd2, None, Variant::Full, &offline).ok();
     HubSettings {
-        endpoint: without_credentials(&hub.endpoint),
+        endpoint: hub.shown_endpoint(),
         cache: hub.cache,
         offline: hub.offline,
         default_model: default.map(|checkpoint| checkpoint.origin().model.clone()),
-    }
-}
-
-/// Removes user and password from a URL: `https://user:secret@host` → `https://host`.
-fn without_credentials(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        _ => url.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_are_removed_from_urls() {
-        assert_eq!(without_credentials("https://me:secret@hub.example/x"), "https://hub.example/x");
-        assert_eq!(without_credentials("http://hub:8080"), "http://hub:8080");
     }
 }

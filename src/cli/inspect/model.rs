@@ -5,11 +5,12 @@ use std::fmt::Write;
 use anyhow::Result;
 use serde::Serialize;
 
-use vae::checkpoint::modules::Row;
+use vae::checkpoint::modules::ModuleRow;
 use vae::checkpoint::{Checkpoint, Hub, Pipeline, Source, Variant};
 use vae::numbers::grouped;
 
 use crate::cli::failure::Failure;
+use crate::cli::progress;
 use crate::cli::ui::Ui;
 
 #[derive(Serialize)]
@@ -26,7 +27,7 @@ struct ModelReport<'a> {
     downscale: usize,
     scaling_factor: f64,
     shift_factor: Option<f64>,
-    modules: Vec<Row<'a>>,
+    modules: Vec<ModuleRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pipeline: Option<Pipeline>,
 }
@@ -35,7 +36,7 @@ pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), F
     if revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
         return Err(Failure::Usage("--revision is for models on the hub".into()));
     }
-    let hub = Hub { progress: ui.shows_progress(), ..Hub::from_env() };
+    let hub = Hub { progress: progress::downloads(ui), ..Hub::from_env() };
     let checkpoint =
         Checkpoint::open(source, revision, Variant::Full, &hub).map_err(|e| Failure::Model(e.into()))?;
     if let Some(warning) = checkpoint.warning() {
@@ -55,7 +56,7 @@ pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), F
         scaling_factor: config.scaling_factor,
         shift_factor: config.shift_factor,
         modules: modules.rows(),
-        pipeline: checkpoint.pipeline(&Hub { progress: false, ..hub }),
+        pipeline: checkpoint.pipeline(&Hub { progress: None, ..hub }),
     };
     let text = describe(&report, &modules.to_string()).map_err(Failure::Output)?;
     ui.print(&report, &text).map_err(Failure::Output)

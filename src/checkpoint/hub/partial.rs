@@ -1,0 +1,177 @@
+//! The bytes of a file that have arrived so far: appended to on disk, hashed on the way, verified at the end.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::weights::hex;
+
+/// A file that is being received.
+pub struct Partial {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    sha256: Sha256,
+}
+
+impl Partial {
+    /// Creates `path`, or goes on with what an earlier download left there.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+        let mut sha256 = Sha256::new();
+        let len = read_blocks(&mut file, |block| sha256.update(block))?;
+        Ok(Self { path: path.into(), file, len, sha256 })
+    }
+
+    /// How many bytes have arrived.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Adds bytes at the end.
+    pub fn append(&mut self, block: &[u8]) -> io::Result<()> {
+        self.file.write_all(block)?;
+        self.sha256.update(block);
+        self.len += block.len() as u64;
+        Ok(())
+    }
+
+    /// Starts over with an empty file.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.sha256 = Sha256::new();
+        self.len = 0;
+        Ok(())
+    }
+
+    /// Compares the content with what its ETag promises. Returns its digest if that is another one.
+    pub fn verify(&self, etag: &str) -> io::Result<Option<WrongDigest>> {
+        let sha256 = || Ok(hex(&self.sha256.clone().finalize()));
+        compare(etag, sha256, || git_sha1(&self.path))
+    }
+
+    /// Gives the file its final name, when the content is on disk.
+    pub fn persist(self, path: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        drop(self.file); // Windows renames no open files
+        fs::rename(self.path, path)
+    }
+
+    /// Deletes the file.
+    pub fn delete(self) -> io::Result<()> {
+        drop(self.file);
+        fs::remove_file(self.path)
+    }
+}
+
+/// A digest that is not the announced one.
+#[derive(Debug, PartialEq)]
+pub struct WrongDigest {
+    /// `SHA-256` or `git SHA-1`.
+    pub kind: &'static str,
+    /// The digest of the content.
+    pub found: String,
+}
+
+/// Compares the file `path` with what its ETag promises. Returns its digest if that is another one.
+pub fn verify_file(path: &Path, etag: &str) -> io::Result<Option<WrongDigest>> {
+    let sha256 = || {
+        let mut sha256 = Sha256::new();
+        read_blocks(&mut File::open(path)?, |block| sha256.update(block))?;
+        Ok(hex(&sha256.finalize()))
+    };
+    compare(etag, sha256, || git_sha1(path))
+}
+
+/// The hub's ETag is the SHA-256 of a large file, and of a small one the SHA-1 that git computes. Any other ETag, which
+/// a mirror may use, promises nothing.
+fn compare(
+    etag: &str,
+    sha256: impl FnOnce() -> io::Result<String>,
+    git_sha1: impl FnOnce() -> io::Result<String>,
+) -> io::Result<Option<WrongDigest>> {
+    let (kind, found) = match etag.len() {
+        _ if !etag.chars().all(|c| c.is_ascii_hexdigit()) => return Ok(None),
+        64 => ("SHA-256", sha256()?),
+        40 => ("git SHA-1", git_sha1()?),
+        _ => return Ok(None),
+    };
+    Ok((!found.eq_ignore_ascii_case(etag)).then_some(WrongDigest { kind, found }))
+}
+
+/// SHA-1 of git's header `blob LENGTH\0` and the content.
+fn git_sha1(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut sha1 = Sha1::new();
+    sha1.update(format!("blob {}\0", file.metadata()?.len()));
+    read_blocks(&mut file, |block| sha1.update(block))?;
+    Ok(hex(&sha1.finalize()))
+}
+
+/// Reads to the end. Returns the number of bytes.
+fn read_blocks(reader: &mut impl Read, mut each: impl FnMut(&[u8])) -> io::Result<u64> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut len = 0;
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(len),
+            Ok(n) => {
+                each(&buffer[..n]);
+                len += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // printf hello | sha256sum; printf hello | git hash-object --stdin
+    const SHA256: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    const GIT_SHA1: &str = "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0";
+
+    #[test]
+    fn a_resumed_file_has_the_digest_of_the_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("blobs/x.incomplete");
+        Partial::open(&path).expect("a file").append(b"hel").expect("space");
+        let mut partial = Partial::open(&path).expect("a file");
+        assert_eq!(partial.len(), 3);
+        let wrong = partial.verify(SHA256).expect("readable").expect("half of it");
+        assert_eq!(wrong.kind, "SHA-256");
+        partial.append(b"lo").expect("space");
+        for etag in [SHA256, GIT_SHA1, &SHA256.to_uppercase(), "some-etag", &"x".repeat(64)] {
+            assert_eq!(partial.verify(etag).expect("readable"), None, "{etag}");
+        }
+        let done = path.with_extension("");
+        partial.persist(&done).expect("renames");
+        assert_eq!(fs::read(&done).expect("a file"), b"hello");
+        assert_eq!(verify_file(&done, SHA256).expect("readable"), None);
+        fs::write(&done, "Hello").expect("a file");
+        for etag in [SHA256, GIT_SHA1] {
+            assert!(verify_file(&done, etag).expect("readable").is_some());
+        }
+    }
+
+    #[test]
+    fn a_cleared_file_starts_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut partial = Partial::open(&folder.path().join("x")).expect("a file");
+        partial.append(b"garbage, longer").expect("space");
+        partial.clear().expect("clears");
+        partial.append(b"hello").expect("space");
+        assert_eq!((partial.len(), partial.verify(SHA256).expect("readable")), (5, None));
+        partial.delete().expect("deletes");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    }
+}
