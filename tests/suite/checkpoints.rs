@@ -1,7 +1,10 @@
-//! Checkpoints on disk: layouts, spellings, and what is wrong with the others.
+//! Checkpoints on disk: layouts, old spellings, and errors.
+
+use std::collections::HashMap;
+use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use std::collections::HashMap;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::support::model_folder::{self, CONFIG, Folder};
 use crate::support::process::{Run, vae, write_png};
@@ -34,7 +37,7 @@ fn a_pipeline_a_folder_and_a_file_are_the_same_model() {
 }
 
 #[test]
-fn old_spellings_of_the_attention_are_read() {
+fn old_names_of_the_attention_are_read() {
     let folder = Folder::with_model();
     encode(&folder, "model").code(0);
     let wanted = latents(&folder);
@@ -58,7 +61,7 @@ fn old_spellings_of_the_attention_are_read() {
 }
 
 #[test]
-fn the_half_precision_file_serves_where_the_full_one_is_missing() {
+fn the_fp16_file_is_used_if_the_full_one_is_missing() {
     let folder = Folder::with_model();
     encode(&folder, "model").code(0);
     let wanted = latents(&folder);
@@ -76,11 +79,11 @@ fn the_half_precision_file_serves_where_the_full_one_is_missing() {
 }
 
 #[test]
-fn models_that_cannot_be_had_end_with_three() {
+fn models_that_cannot_be_loaded_end_with_three() {
     let folder = Folder::with_model();
     std::fs::create_dir(folder.path("empty")).expect("a folder");
     encode(&folder, "empty").code(3).says(&["empty", "config.json"]);
-    encode(&folder, "missing.safetensors").code(3).says(&["missing.safetensors", "no file"]);
+    encode(&folder, "missing.safetensors").code(3).says(&["missing.safetensors", "not a file"]);
     encode(&folder, "no/such/place").code(3).says(&["no/such/place", "hub id"]);
     encode(&folder, "sd3").code(3).says(&["sd3", "sd2"]);
     std::fs::copy(folder.path("model").join(FILE), folder.path("alone.safetensors")).expect("copies");
@@ -105,13 +108,13 @@ fn models_that_cannot_be_had_end_with_three() {
     broken("f", &CONFIG.replace("[8, 8, 8, 8]", "[8, 9, 8, 8]"), Some(b"")).says(&["9", "groups"]);
     broken("g", &CONFIG.replace("[8, 8, 8, 8]", "[8, 8, 8, 99999999999]"), Some(b"")).says(&["99999999999"]);
     broken("h", CONFIG, Some(b"")).says(&[FILE, "safetensors"]);
-    broken("i", CONFIG, Some(&[0x41; 999])).says(&[FILE, "fetch it again"]);
+    broken("i", CONFIG, Some(&[0x41; 999])).says(&[FILE, "download it again"]);
     std::fs::write(folder.path("a/diffusion_pytorch_model.bin"), "pickle").expect("a file");
     encode(&folder, "a").code(3).says(&["pickle"]);
 }
 
 #[test]
-fn a_tensor_that_is_missing_or_of_another_shape_is_named() {
+fn a_tensor_that_is_missing_or_has_another_shape_or_type_is_named() {
     let folder = Folder::new();
     let mut tensors = model_folder::tensors();
     let name = "encoder.down_blocks.1.resnets.0.conv1.weight";
@@ -129,6 +132,34 @@ fn a_tensor_that_is_missing_or_of_another_shape_is_named() {
     assert!(!folder.path("l.safetensors").exists());
 }
 
+/// Values in fewer than 8 bits, complex numbers and the like are refused, whatever other programs can do with them.
+#[test]
+fn a_tensor_of_an_unsupported_type_is_named() {
+    let folder = Folder::with_model();
+    let name = "encoder.conv_in.weight";
+    for dtype in ["F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3", "F8_E5M2", "C64", "BOOL", "U8"] {
+        retype(&folder.path("model").join(FILE), &folder.path("m").join(FILE), name, dtype);
+        std::fs::copy(folder.path("model/config.json"), folder.path("m/config.json")).expect("copies");
+        encode(&folder, "m").code(3).says(&["m/", FILE, name, dtype, "F16, BF16, F32 or F64"]);
+        vae(&folder, "inspect --model m").code(0);
+    }
+}
+
+/// Copies a weights file, with zeros of another type for one tensor.
+fn retype(from: &Path, to: &Path, name: &str, dtype: &str) {
+    let bytes = std::fs::read(from).expect("a file");
+    let file = SafeTensors::deserialize(&bytes).expect("weights");
+    let dtype: Dtype = serde_json::from_value(dtype.into()).expect("a type of safetensors");
+    let values: usize = file.tensor(name).expect("the tensor").shape().iter().product();
+    let zeros = vec![0; values * dtype.bitsize() / 8];
+    let tensors = file.tensors().into_iter().map(|(other, view)| match other == name {
+        true => (other, TensorView::new(dtype, view.shape().to_vec(), &zeros).expect("a view")),
+        false => (other, view),
+    });
+    std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+    safetensors::serialize_to_file(tensors, None, to).expect("writes");
+}
+
 #[test]
 fn a_command_reads_only_the_half_that_it_needs() {
     let folder = Folder::new();
@@ -141,7 +172,7 @@ fn a_command_reads_only_the_half_that_it_needs() {
 }
 
 #[test]
-fn other_weights_than_those_that_encoded_are_worth_a_warning() {
+fn decoding_with_other_weights_prints_a_warning() {
     let folder = Folder::with_model();
     encode(&folder, "model").code(0);
     let halved = model_folder::tensors().into_iter().map(|(n, t)| (n, (t * 0.5).expect("numbers"))).collect();

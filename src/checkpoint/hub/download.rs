@@ -94,8 +94,7 @@ impl Repository<'_> {
                 Some(wrong) => {
                     partial.delete().map_err(explain)?;
                     return Err(HubError::WrongDigest {
-                        repo: self.id.clone(),
-                        file: remote.file.into(),
+                        file: format!("{}/{}", self.id, remote.file),
                         kind: wrong.kind,
                         expected: remote.etag.clone(),
                         found: wrong.found,

@@ -75,12 +75,10 @@ pub enum HubError {
     },
     /// The bytes are not those that the hub announced.
     #[error(
-        "`{file}` of `{repo}` arrived damaged and was deleted: its {kind} is {found}, the hub announced {expected}; run the command again"
+        "`{file}` arrived damaged and was deleted: its {kind} is {found}, the hub announced {expected}; run the command again"
     )]
     WrongDigest {
-        /// The repository.
-        repo: String,
-        /// The file.
+        /// The repository and the file in it.
         file: String,
         /// The kind of digest.
         kind: &'static str,

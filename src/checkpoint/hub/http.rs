@@ -86,7 +86,7 @@ impl<'a> Client<'a> {
 
     fn send(&self, method: &Method, url: &str) -> Result<Answer, Fault> {
         let not_a_url = || self.protocol(&self.hub.endpoint, "not an http or https URL".into());
-        let hub: Uri = url.parse().ok().filter(has_http_scheme).ok_or_else(not_a_url)?;
+        let hub: Uri = url.parse().ok().filter(is_http).ok_or_else(not_a_url)?;
         let mut url = hub.clone();
         for _ in 0..=MOST_REDIRECTS {
             let from_hub = has_same_origin(&url, &hub);
@@ -196,8 +196,12 @@ impl<'a> Retries<'a> {
     }
 }
 
-fn has_http_scheme(url: &Uri) -> bool {
-    matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some()
+/// Checks whether this is an http or https URL with a host and, if any, a valid port.
+fn is_http(url: &Uri) -> bool {
+    let (Some("http" | "https"), Some(authority)) = (url.scheme_str(), url.authority()) else { return false };
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    let port = authority.port_u16().map_or(String::new(), |port| format!(":{port}"));
+    !authority.host().is_empty() && host == format!("{}{port}", authority.host())
 }
 
 /// `https://host:port`, without credentials.
@@ -226,7 +230,7 @@ fn resolve(base: &Uri, location: &str) -> Option<Uri> {
             format!("{scheme}://{authority}{folder}/{location}")
         }
     };
-    let url = text.parse().ok().filter(has_http_scheme)?;
+    let url = text.parse().ok().filter(is_http)?;
     (scheme == "http" || url.scheme_str() == Some("https")).then_some(url)
 }
 
@@ -241,8 +245,18 @@ mod tests {
         assert_eq!(resolve("/x/y?z#part").as_deref(), Some("https://u:p@host:8080/x/y?z"));
         assert_eq!(resolve("x").as_deref(), Some("https://u:p@host:8080/a/x"));
         assert_eq!(resolve("//cdn/x").as_deref(), Some("https://cdn/x"));
+        assert_eq!(resolve("//u@[::1]:80/x").as_deref(), Some("https://u@[::1]:80/x"));
         assert_eq!(resolve("https://cdn/x?u=http://y").as_deref(), Some("https://cdn/x?u=http://y"));
-        for refused in ["http://host/x", "file:///etc/passwd", "ftp://host/x", "https://", "/a b", "https:"] {
+        for refused in [
+            "http://host/x",
+            "file:///etc/passwd",
+            "ftp://host/x",
+            "https://",
+            "/a b",
+            "https:",
+            "//cdn:x/",
+            "//:80/",
+        ] {
             assert_eq!(resolve(refused), None, "{refused}");
         }
     }

@@ -30,8 +30,8 @@ impl Hub {
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let var = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let folder = |name: &str| var(name).map(|value| expand(&value, &var));
+        let var = &|name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let folder = |name: &str| var(name).map(|value| expand(&value, var));
         let is_true = |name: &str| {
             var(name).is_some_and(|v| matches!(v.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
         };
@@ -39,7 +39,7 @@ impl Hub {
             var(name).and_then(|v| v.trim().parse().ok()).filter(|&n| n > 0).unwrap_or(default)
         };
         let home = folder("HF_HOME").unwrap_or_else(|| {
-            let cache = folder("XDG_CACHE_HOME").unwrap_or_else(|| expand("~/.cache", &var));
+            let cache = folder("XDG_CACHE_HOME").unwrap_or_else(|| expand("~/.cache", var));
             cache.join("huggingface")
         });
         let token = || {
@@ -67,7 +67,7 @@ impl Hub {
 }
 
 /// Expands `~/` at the start, and `$NAME` and `${NAME}` anywhere. A variable that is not set stays as it is.
-fn expand(path: &str, var: impl Fn(&str) -> Option<String>) -> PathBuf {
+fn expand(path: &str, var: &impl Fn(&str) -> Option<String>) -> PathBuf {
     let mut parts = path.split('$');
     let mut expanded = parts.next().unwrap_or_default().to_string();
     for part in parts {

@@ -1,37 +1,57 @@
-//! A hub on this machine: enough of the Hugging Face hub's protocol for downloads, and for what can go wrong.
+//! A hub on this machine. It speaks as much of the Hugging Face hub's protocol as downloads need, and misbehaves on request.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 /// The commit that every revision points to.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// How a repository answers.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Mood {
-    /// As it should.
+    /// Correctly.
     Fine,
-    /// With this status.
+    /// Always with this status.
     Status(u16),
-    /// It sends half of what it announced and closes the connection, this many times.
+    /// This many times with this status and this Retry-After, then correctly.
+    Busy(usize, u16, &'static str),
+    /// GET requests fail this many times: half of the announced bytes arrive, then the connection is closed.
     CutOff(usize),
-    /// It sends other bytes than it announced.
-    Damaged,
-    /// It sends no ETag.
+    /// The same, but the connection stays open and silent.
+    Stalling(usize),
+    /// The connection stays open and silent from the beginning.
+    Silent,
+    /// One bit of this file is wrong.
+    Damaged(&'static str),
+    /// The weights are longer than announced.
+    TooLong,
+    /// Without an ETag.
     NoEtag,
-    /// Its ETag points out of the cache.
+    /// With an ETag that points out of the cache.
     EvilEtag,
+    /// GET requests are answered with another ETag and commit, which point out of the cache.
+    EvilSecondAnswer,
+    /// GET requests always get the whole file (200).
+    WithoutRanges,
+    /// GET requests with a range are refused (416).
+    RangesRefused,
+    /// With a redirect to another server, as for large files.
+    Redirect(String),
+    /// With so many redirects on the same server first.
+    RelativeRedirects(usize),
 }
 
 pub struct Repository {
     pub mood: Mood,
     pub files: HashMap<String, Vec<u8>>,
-    /// A request must carry this token.
+    /// The token that every request must carry.
     pub token: Option<String>,
 }
 
@@ -41,9 +61,19 @@ pub struct HubServer {
     state: Arc<State>,
 }
 
+/// One request that the server received.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    /// The first byte of the range.
+    pub start: Option<usize>,
+    pub authorization: Option<String>,
+}
+
 struct State {
     repositories: Mutex<HashMap<String, Repository>>,
-    requests: Mutex<Vec<String>>,
+    requests: Mutex<Vec<Request>>,
 }
 
 impl HubServer {
@@ -62,14 +92,42 @@ impl HubServer {
         Self { endpoint, state }
     }
 
-    /// The requests so far: path and range.
-    pub fn requests(&self) -> Vec<String> {
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Request> {
         self.state.requests.lock().expect("no panics").clone()
+    }
+
+    /// The GET requests for a file so far.
+    pub fn gets(&self, file: &str) -> Vec<Request> {
+        self.requests().into_iter().filter(|r| r.method == "GET" && r.path.ends_with(file)).collect()
+    }
+
+    pub fn set_mood(&self, id: &str, mood: Mood) {
+        self.state.repositories.lock().expect("no panics").get_mut(id).expect("the repository").mood = mood;
+    }
+}
+
+/// What goes back over the connection.
+struct Response {
+    bytes: Vec<u8>,
+    /// Whether the connection stays open and silent after that.
+    stalls: bool,
+}
+
+impl Response {
+    fn new(status: u16, headers: &str, body: &[u8]) -> Self {
+        let mut bytes = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n{headers}\r\n").into_bytes();
+        bytes.extend(body);
+        Self { bytes, stalls: false }
+    }
+
+    fn status(status: u16, headers: &str) -> Self {
+        Self::new(status, &format!("Content-Length: 0\r\n{headers}"), b"")
     }
 }
 
 impl State {
-    /// Answers one request; the connection is closed after it. A client that went away is no matter.
+    /// Answers one request and closes the connection. Ignores clients that go away.
     fn answer(&self, mut stream: TcpStream) -> Option<()> {
         let mut reader = BufReader::new(stream.try_clone().ok()?);
         let mut lines = Vec::new();
@@ -88,61 +146,112 @@ impl State {
             };
             lines[1..].iter().find_map(of)
         };
-        let path = lines[0].split(' ').nth(1)?.to_string();
-        let range = header("range").unwrap_or_default();
-        self.requests.lock().expect("no panics").push(format!("{path} {range}"));
-        let response = self.response(&path, &range, header("authorization"));
-        stream.write_all(&response).ok()
+        let mut words = lines[0].split(' ');
+        let request = Request {
+            method: words.next()?.to_string(),
+            path: words.next()?.to_string(),
+            start: header("range")
+                .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()),
+            authorization: header("authorization"),
+        };
+        self.requests.lock().expect("no panics").push(request.clone());
+        let response = self.response(&request);
+        stream.write_all(&response.bytes).ok()?;
+        if response.stalls {
+            thread::sleep(Duration::from_secs(60));
+        }
+        Some(())
     }
 
-    fn response(&self, path: &str, range: &str, authorization: Option<String>) -> Vec<u8> {
-        let status =
-            |code: u16| format!("HTTP/1.1 {code} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into();
+    fn response(&self, request: &Request) -> Response {
         let mut repositories = self.repositories.lock().expect("no panics");
-        let Some((id, file)) = path.trim_start_matches('/').split_once("/resolve/") else {
-            return status(400);
+        let (hops, path) = match request.path.strip_prefix("/hop/").and_then(|rest| rest.split_once('/')) {
+            Some((hops, path)) => (hops.parse().expect("a number"), path),
+            None => (0, request.path.trim_start_matches('/')),
         };
-        let Some(repository) = repositories.get_mut(id) else { return status(404) };
-        if repository.token.as_ref().is_some_and(|t| authorization != Some(format!("Bearer {t}"))) {
-            return status(401);
-        }
-        if let Mood::Status(code) = repository.mood {
-            return status(code);
+        let Some((id, file)) = path.split_once("/resolve/") else { return Response::status(400, "") };
+        let Some(repository) = repositories.get_mut(id) else { return Response::status(404, "") };
+        if repository.token.as_ref().is_some_and(|t| request.authorization != Some(format!("Bearer {t}"))) {
+            return Response::status(401, "");
         }
         let name = file.split_once('/').map_or("", |(_revision, name)| name);
-        let Some(bytes) = repository.files.get(name) else { return status(404) };
-
-        let (start, end) = range.trim_start_matches("bytes=").split_once('-').unwrap_or(("0", ""));
-        let start: usize = start.parse().unwrap_or(0).min(bytes.len());
-        let end: usize = end.parse().map_or(bytes.len(), |last: usize| (last + 1).min(bytes.len()));
-        let etag = match repository.mood {
-            Mood::NoEtag => String::new(),
-            Mood::EvilEtag => "ETag: \"../../../../evil\"\r\n".into(),
-            _ => format!("X-Linked-Etag: \"{}\"\r\n", digest(bytes)),
-        };
-        let mut body = bytes[start..end].to_vec();
-        let announced = body.len();
-        let is_whole = end == bytes.len() && announced > 1000;
+        let Some(bytes) = repository.files.get(name) else { return Response::status(404, "") };
+        let metadata = metadata(name, bytes, &repository.mood, request.method == "GET");
         match &mut repository.mood {
-            Mood::CutOff(times @ 1..) if is_whole => {
+            Mood::Status(status) => return Response::status(*status, ""),
+            Mood::Busy(times @ 1.., status, retry_after) => {
                 *times -= 1;
-                body.truncate(announced / 2);
+                return Response::status(*status, &format!("Retry-After: {retry_after}\r\n"));
             }
-            Mood::Damaged if is_whole => body[announced / 2] ^= 1,
+            Mood::Silent => return Response { bytes: Vec::new(), stalls: true },
+            Mood::Redirect(server) if name.ends_with(".safetensors") => {
+                return Response::status(302, &format!("Location: {server}/{path}\r\n{metadata}"));
+            }
+            Mood::RelativeRedirects(most) if hops < *most => {
+                return Response::status(307, &format!("Location: /hop/{}/{path}\r\n{metadata}", hops + 1));
+            }
             _ => {}
         }
-        let mut response = format!(
-            "HTTP/1.1 206 Partial Content\r\nContent-Length: {announced}\r\nConnection: close\r\n\
-             Content-Range: bytes {start}-{}/{}\r\nX-Repo-Commit: {COMMIT}\r\n{etag}\r\n",
-            end.saturating_sub(1),
-            bytes.len()
-        )
-        .into_bytes();
-        response.extend(body);
-        response
+        match request.method.as_str() {
+            "HEAD" => Response::new(200, &format!("Content-Length: {}\r\n{metadata}", bytes.len()), b""),
+            _ => content(name, bytes, request.start, &mut repository.mood, &metadata),
+        }
     }
 }
 
+/// The headers that describe a file. Large files have other ones than small files.
+fn metadata(name: &str, bytes: &[u8], mood: &Mood, is_get: bool) -> String {
+    let evil =
+        "ETag: \"../../../../evil\"\r\nX-Linked-Etag: \"../../../../evil\"\r\nX-Repo-Commit: ../../evil\r\n";
+    let etag = match mood {
+        Mood::NoEtag => String::new(),
+        Mood::EvilEtag => return evil.into(),
+        Mood::EvilSecondAnswer if is_get => return evil.into(),
+        _ if name.ends_with(".safetensors") => {
+            format!("X-Linked-Etag: \"{}\"\r\nX-Linked-Size: {}\r\n", digest(bytes), bytes.len())
+        }
+        _ => format!("ETag: W/\"{}\"\r\n", git_hash(bytes)),
+    };
+    format!("{etag}X-Repo-Commit: {COMMIT}\r\n")
+}
+
+fn content(name: &str, whole: &[u8], start: Option<usize>, mood: &mut Mood, metadata: &str) -> Response {
+    let start = start.filter(|_| *mood != Mood::WithoutRanges);
+    let from = start.unwrap_or(0);
+    if from > 0 && (*mood == Mood::RangesRefused || from >= whole.len()) {
+        return Response::status(416, &format!("Content-Range: bytes */{}\r\n", whole.len()));
+    }
+    let mut body = whole[from..].to_vec();
+    if *mood == Mood::TooLong && name.ends_with(".safetensors") {
+        body.extend([0; 1000]);
+    }
+    let announced = body.len();
+    let mut stalls = false;
+    match mood {
+        Mood::CutOff(times @ 1..) | Mood::Stalling(times @ 1..) if announced > 1000 => {
+            *times -= 1;
+            body.truncate(announced / 2);
+            stalls = matches!(mood, Mood::Stalling(_));
+        }
+        Mood::Damaged(file) if *file == name => body[announced / 2] ^= 1,
+        _ => {}
+    }
+    let range = format!("Content-Range: bytes {from}-{}/{}\r\n", whole.len() - 1, whole.len());
+    let (status, range) = if start.is_some() { (206, range.as_str()) } else { (200, "") };
+    let headers = format!("Content-Length: {announced}\r\n{range}{metadata}");
+    Response { stalls, ..Response::new(status, &headers, &body) }
+}
+
+/// The SHA-256 of `bytes`.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// The SHA-1 that git computes of a file.
+pub fn git_hash(bytes: &[u8]) -> String {
+    hex(&Sha1::new().chain_update(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

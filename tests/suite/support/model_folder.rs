@@ -66,11 +66,11 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Returns the names of all files in the folder except the model.
+    /// Returns the names of all files in the folder except the model and the cache.
     pub fn files(&self) -> HashSet<String> {
         let entries = std::fs::read_dir(self.0.path()).expect("the folder exists");
         let names = entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned());
-        names.filter(|name| name != "model").collect()
+        names.filter(|name| name != "model" && name != "cache").collect()
     }
 }
 

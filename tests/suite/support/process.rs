@@ -60,11 +60,14 @@ impl Run {
 pub fn command(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vae"));
     command.current_dir(folder.path("")).stdin(Stdio::null());
-    for name in
-        ["HF_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "XDG_CACHE_HOME", "RUST_BACKTRACE"]
-    {
-        command.env_remove(name);
+    let others =
+        ["HUGGINGFACE_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN", "TRANSFORMERS_OFFLINE", "RUST_BACKTRACE"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HF_") || others.iter().any(|other| name == *other) {
+            command.env_remove(name);
+        }
     }
+    command.env("XDG_CACHE_HOME", folder.path("cache"));
     command.env("HF_HOME", folder.path("hf-home")).env("HF_HUB_OFFLINE", "1");
     command.env("CUDA_VISIBLE_DEVICES", "");
     command
