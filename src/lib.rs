@@ -65,6 +65,7 @@
 
 pub mod checkpoint;
 pub mod device;
+#[cfg(feature = "figure")]
 pub mod figure;
 #[allow(unsafe_code)]
 mod kernels;
@@ -75,6 +76,7 @@ pub mod noise;
 pub mod numbers;
 pub mod picture;
 pub mod statistics;
+#[cfg(feature = "cli")]
 pub mod stock;
 
 /// What the tests and benches of this package use. Not part of the interface: it can change in any version.
