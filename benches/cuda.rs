@@ -26,6 +26,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use clap::Parser;
 use serde_json::json;
+
 use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
 use vae::device::{Backend, Cuda, CudaError, DeviceInfo, Precision, cuda_devices};
 use vae::internals::cuda::{DeviceMap, Library};

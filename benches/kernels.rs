@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
+
 use vae::device::Level;
 use vae::internals::cpu::HostMap;
 use vae::internals::cpu::attention::attention as attend;

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Result, Tensor};
 use candle_transformers::models::stable_diffusion::vae::{AutoEncoderKL, AutoEncoderKLConfig};
+
 use vae::device::Cpu;
 use vae::model::{AutoencoderKl, Config, DecodeLatents};
 

@@ -1,10 +1,11 @@
 //! The easel with the half-finished picture, its plaque, a bird and the paints.
 
+use tiny_skia::Pixmap;
+
 use crate::canvas::{Canvas, Pt, Tint, linear, radial};
 use crate::lettering::{Type, write};
 use crate::palette::*;
 use crate::shapes::{Dice, blade, blob, circle, curve, ellipse, leaf, polygon, rect, round_rect};
-use tiny_skia::Pixmap;
 
 /// Size of the painted area in the easel's frame, and the side of one block.
 const SHEET: Pt = (228.0, 156.0);

@@ -1,8 +1,9 @@
 //! Fur: hairs inside a shape and tufts along a line.
 
+use tiny_skia::Path;
+
 use crate::canvas::{Canvas, Pt, Tint};
 use crate::shapes::{Dice, blade};
-use tiny_skia::Path;
 
 /// Hairs scattered over a box.
 pub struct Fur<'a> {

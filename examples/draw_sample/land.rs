@@ -1,10 +1,11 @@
 //! Mountains, the lake and its far shore.
 
+use tiny_skia::Path;
+
 use crate::canvas::{Canvas, Pt, Tint, linear, radial};
 use crate::palette::*;
 use crate::shapes::{Dice, blade, ellipse, polygon, rect};
 use crate::sky::SUN_AT;
-use tiny_skia::Path;
 
 /// The y coordinate where the far shore meets the water.
 const WATERLINE: f32 = 296.0;

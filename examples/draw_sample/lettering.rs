@@ -1,7 +1,8 @@
 //! Capital letters made of strokes, drawn with a round pen.
 
-use crate::canvas::{Canvas, Pt, Tint};
 use tiny_skia::{Path, PathBuilder};
+
+use crate::canvas::{Canvas, Pt, Tint};
 
 /// The height of a capital in the units of [`glyph`].
 const CAP: f32 = 10.0;

@@ -16,12 +16,14 @@ mod palette;
 mod shapes;
 mod sky;
 
+use std::{fs::File, io::BufWriter};
+
 use anyhow::{Context, Result};
-use canvas::Canvas;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
-use std::{fs::File, io::BufWriter};
 use tiny_skia::Pixmap;
+
+use canvas::Canvas;
 
 /// Size of the picture in pixels.
 const WIDTH: u32 = 768;

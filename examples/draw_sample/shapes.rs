@@ -1,7 +1,8 @@
 //! Path builders and a small random number generator.
 
-use crate::canvas::Pt;
 use tiny_skia::{Path, PathBuilder, Rect};
+
+use crate::canvas::Pt;
 
 /// A small deterministic generator (SplitMix64).
 pub struct Dice(u64);

@@ -7,8 +7,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::contents::{Contents, Entry};
 use crate::numbers::grouped;
+
+use super::contents::{Contents, Entry};
 
 /// A layer with tensors, or a group of modules under one name.
 #[derive(Debug, Clone, PartialEq)]

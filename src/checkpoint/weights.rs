@@ -11,9 +11,10 @@ use candle_nn::var_builder::SimpleBackend;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use sha2::{Digest, Sha256};
 
+use crate::model::{Parameter, Tensors};
+
 use super::digest::Memo;
 use super::{CheckpointError, Contents};
-use crate::model::{Parameter, Tensors};
 
 /// The tensors of one file. Cheap to clone.
 #[derive(Debug, Clone)]

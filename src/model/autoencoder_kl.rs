@@ -4,12 +4,13 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use crate::kernels::{Backend, ConvKind, FeatureMap, Shape, Workspace};
+
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::layers::Conv2d;
 use super::parameters::Loader;
 use super::{Config, Observer, Parameters, Posterior};
-use crate::kernels::{Backend, ConvKind, FeatureMap, Shape, Workspace};
 
 /// The encoding half of a model, on any backend.
 pub trait EncodePictures {

@@ -2,10 +2,11 @@
 
 use candle_core::Result;
 
+use crate::kernels::{Activation, Backend, ConvKind, Workspace};
+
 use super::Config;
 use super::layers::{Attention, Conv2d, GroupNorm};
 use super::parameters::Loader;
-use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 
 /// Two convolutions, each after a group norm and SiLU, and a shortcut around them.
 #[derive(Debug)]

@@ -2,11 +2,12 @@
 
 use candle_core::Result;
 
+use crate::kernels::{Activation, Backend, ConvKind, Workspace};
+
 use super::blocks::{DownBlock, MidBlock, Resolution};
 use super::layers::{Conv2d, GroupNorm};
 use super::parameters::Loader;
 use super::{Config, Observer};
-use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 
 /// The encoding half.
 #[derive(Debug)]

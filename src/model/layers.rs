@@ -2,11 +2,12 @@
 
 use candle_core::Result;
 
-use super::parameters::Loader;
 use crate::kernels::{
     Activation, AttentionParameters, Backend, ConvKind, ConvParameters, FeatureMap, Input, NormParameters,
     Output, Workspace,
 };
+
+use super::parameters::Loader;
 
 /// Every group norm of the VAE has this epsilon (`resnet_eps=1e-6` in `diffusers/models/autoencoders/vae.py`).
 const NORM_EPS: f64 = 1e-6;

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
+
 use vae::device::Cpu;
 use vae::latents::{Draw, Latents};
 use vae::model::{AutoencoderKl, Config, DecodeLatents};

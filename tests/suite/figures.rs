@@ -1,6 +1,7 @@
 //! The layouts of figures, painted with synthetic pictures and latents, so that they depend on no model.
 
 use candle_core::{Device, Tensor};
+
 use vae::figure::grid::Layout;
 use vae::figure::{Canvas, Grid, Roundtrip, Sweep, Theme};
 use vae::picture::Picture;

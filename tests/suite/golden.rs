@@ -2,6 +2,7 @@
 //! (`tests/golden/make.py`).
 
 use candle_core::Result;
+
 use vae::checkpoint::built_in;
 use vae::device::{Backend, Cpu, Level};
 use vae::model::{AutoencoderKl, Config, DecodeLatents, EncodePictures, Parameters, Posterior};

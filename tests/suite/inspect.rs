@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
+
 use vae::picture::{Background, Picture};
 
 use crate::support::golden::Golden;

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, Rgba};
+
 use vae::picture::{Background, Picture};
 
 use crate::support::golden::{Golden, differing};

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
+
 use vae::device::Cpu;
 use vae::model::{AutoencoderKl, Config, DecodeLatents};
 use vae::stock::Stock;

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+
 use vae::device::{Cpu, Level};
 use vae::model::{AutoencoderKl, Config, DecodeLatents};
 use vae::noise::Generator;

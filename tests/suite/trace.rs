@@ -1,6 +1,7 @@
 //! `--trace` against forward hooks in diffusers (`make_trace` in `tests/golden/make.py`).
 
 use serde_json::Value;
+
 use vae::picture::{Format, Picture};
 
 use crate::support::golden::Golden;

@@ -12,6 +12,7 @@ use vae::device::Level;
 use super::failure::Failure;
 use super::memory::Memory;
 use super::ui::Ui;
+
 use devices::Devices;
 use probe::{Build, Cpu, HubSettings};
 use self_test::{BOUND, SelfTest};

@@ -9,8 +9,9 @@ use vae::picture::{Background, Picture, SAMPLE_PNG};
 use vae::statistics::Statistics;
 use vae::stock::Stock;
 
-use super::devices::TestedDevice;
 use crate::cli::record::timed;
+
+use super::devices::TestedDevice;
 
 /// The largest difference that passes for rounding in f32, relative to the rms of the values. Two orders of summation
 /// differ by about 1e-5; one wrong filter weight causes a difference of 1e-2 and more.

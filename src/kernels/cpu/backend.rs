@@ -1,14 +1,15 @@
 //! The CPU as a backend of the model.
 
+use crate::kernels::{
+    Activation, AttentionParameters, Backend, ConvKind, ConvParameters, Error, Input, NormParameters, Output,
+    Precision, Shape, Workspace, WorkspacePool,
+};
+
 use super::attention::attention;
 use super::conv2d::{Conv2d, PackedFilters};
 use super::feature_map::HostMap;
 use super::group_norm::Coefficients;
 use super::level::{Level, LevelError};
-use crate::kernels::{
-    Activation, AttentionParameters, Backend, ConvKind, ConvParameters, Error, Input, NormParameters, Output,
-    Precision, Shape, Workspace, WorkspacePool,
-};
 
 /// The CPU, at one level of instructions. Computes in f32, on the current rayon thread pool.
 ///

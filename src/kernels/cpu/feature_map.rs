@@ -1,8 +1,9 @@
 //! Feature maps in host memory, blocked by 16 channels.
 
+use crate::kernels::{Error, FeatureMap, Precision, Shape};
+
 use super::memory::Aligned;
 use super::simd::BLOCK;
-use crate::kernels::{Error, FeatureMap, Precision, Shape};
 
 /// Activations `[c/16][h·w][16]` of one picture, in f32.
 ///

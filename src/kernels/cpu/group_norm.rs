@@ -1,9 +1,10 @@
 //! Group norm in two steps: its statistics come from the sums that a map's writer kept, and it is applied as a scale and
 //! a shift per channel by the convolution that reads the map next.
 
+use crate::kernels::{Activation, NormParameters, Shape};
+
 use super::feature_map::ChannelSums;
 use super::simd::{BLOCK, Simd, math};
-use crate::kernels::{Activation, NormParameters, Shape};
 
 /// `x·scale[c] + shift[c]`, then the activation.
 #[derive(Clone, Default, Debug)]

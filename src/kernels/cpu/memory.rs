@@ -3,9 +3,10 @@
 //! Mapping fresh pages for every operation costs a quarter of a second in a decode of 512². So each thread keeps the memory
 //! for its current work item ([`with_scratch`]), and the owner of an operation keeps what [`Aligned::ensure`] gives.
 
-use memmap2::MmapMut;
 use std::cell::RefCell;
 use std::marker::PhantomData;
+
+use memmap2::MmapMut;
 
 /// Floats that start at a page boundary.
 ///

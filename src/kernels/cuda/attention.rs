@@ -9,11 +9,12 @@ use std::sync::Arc;
 use cudarc::driver::{CudaSlice, CudaView, LaunchConfig, PushKernelArg};
 use rayon::prelude::*;
 
+use crate::kernels::FeatureMap;
+
 use super::engine::Engine;
 use super::error::{CudaError, driver};
 use super::map::{DeviceMap, EIGHT, elements, padded};
 use super::memory::launch;
-use crate::kernels::FeatureMap;
 
 /// Rows and columns that a block computes.
 const TILE: usize = 128;

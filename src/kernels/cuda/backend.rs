@@ -3,16 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::kernels::{
+    Activation, AttentionParameters, Backend, ConvParameters, Error, FeatureMap, Input, NormParameters,
+    Output, Precision, Shape, Workspace, WorkspacePool,
+};
+
 use super::attention::FoldedProjections;
 use super::engine::Engine;
 use super::error::CudaError;
 use super::filters::DeviceFilters;
 use super::group_norm::{DeviceCoefficients, DeviceNorm};
 use super::map::DeviceMap;
-use crate::kernels::{
-    Activation, AttentionParameters, Backend, ConvParameters, Error, FeatureMap, Input, NormParameters,
-    Output, Precision, Shape, Workspace, WorkspacePool,
-};
 
 /// An NVIDIA GPU that computes in one precision. Weights are copied to it when a model is loaded.
 #[derive(Clone)]

@@ -2,6 +2,8 @@
 
 use cudarc::driver::{CudaSlice, DevicePtr, PushKernelArg};
 
+use crate::kernels::{ConvKind, FeatureMap, Shape};
+
 use super::cudnn::{Convolution, Operands};
 use super::engine::Engine;
 use super::error::{CudaError, driver};
@@ -9,7 +11,6 @@ use super::filters::DeviceFilters;
 use super::group_norm::DeviceCoefficients;
 use super::map::{DeviceMap, EIGHT, elements, padded};
 use super::memory::launch;
-use crate::kernels::{ConvKind, FeatureMap, Shape};
 
 impl DeviceFilters {
     /// `y = conv(norm(x))`, or `y += conv(norm(x))` if `add`; with or without the norm.

@@ -7,15 +7,16 @@ use std::ffi::c_int;
 use cudarc::cudnn::{CudnnError, result, sys};
 use cudarc::driver::DevicePtr;
 use cudarc::driver::sys::CUdeviceptr;
-
-use super::error::{CudaError, driver};
-use super::memory::{Buffer, Stream};
-use crate::kernels::{Precision, Shape};
 use sys::cudnnConvolutionFwdAlgo_t::{
     self as Algorithm, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM as GEMM,
     CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM as PRECOMPUTED,
 };
 use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC as NHWC;
+
+use crate::kernels::{Precision, Shape};
+
+use super::error::{CudaError, driver};
+use super::memory::{Buffer, Stream};
 
 /// A convolution in cuDNN's terms: of a map `[height][width][c_in]` to `c_out` channels.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

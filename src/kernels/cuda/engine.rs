@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaSlice, PushKernelArg};
 
+use crate::kernels::Precision;
+
 use super::cudnn::Cudnn;
 use super::device::{count, device, require};
 use super::error::{CudaError, Library, driver};
 use super::memory::{Buffer, Stream};
 use super::program;
-use crate::kernels::Precision;
 
 /// A CUDA device that computes in one precision: its stream, its kernels, and what one operation at a time uses.
 pub struct Engine {

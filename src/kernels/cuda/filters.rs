@@ -11,11 +11,12 @@ use std::sync::Arc;
 use cudarc::driver::CudaSlice;
 use rayon::prelude::*;
 
+use crate::kernels::{ConvKind, Shape};
+
 use super::cudnn::Convolution;
 use super::engine::Engine;
 use super::error::CudaError;
 use super::map::padded;
-use crate::kernels::{ConvKind, Shape};
 
 /// The weights and biases of one convolution in the device's memory.
 pub struct DeviceFilters {

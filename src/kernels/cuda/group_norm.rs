@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaSlice, PushKernelArg};
 
+use crate::kernels::{Activation, FeatureMap, NormParameters};
+
 use super::engine::{Engine, NormScratch};
 use super::error::{CudaError, driver};
 use super::map::{DeviceMap, EIGHT, elements, padded};
 use super::memory::{THREADS, launch};
-use crate::kernels::{Activation, FeatureMap, NormParameters};
 
 /// A group norm's γ and β in the device's memory.
 pub struct DeviceNorm {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use cudarc::driver::{CudaSlice, PushKernelArg};
 use half::{bf16, f16};
 
+use crate::kernels::{Error, FeatureMap, Precision, Shape};
+
 use super::engine::Engine;
 use super::error::{CudaError, driver};
 use super::memory::Buffer;
-use crate::kernels::{Error, FeatureMap, Precision, Shape};
 
 /// Channels are padded with zeros to a multiple of this: the unit of memory accesses and of tensor cores.
 pub const EIGHT: usize = 8;

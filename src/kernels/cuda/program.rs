@@ -9,9 +9,10 @@ use cudarc::driver::{CudaContext, CudaModule};
 use cudarc::nvrtc::{Ptx, result, sys};
 use sha2::{Digest, Sha256};
 
+use crate::kernels::Precision;
+
 use super::device::{DeviceInfo, require};
 use super::error::{CudaError, Library, driver};
-use crate::kernels::Precision;
 
 /// The source files, concatenated in this order.
 const SOURCE: &str = concat!(

@@ -3,8 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::{CONFIG, FIRST, FULL, User, weights};
 use crate::support::hub_server::Mood;
+
+use super::{CONFIG, FIRST, FULL, User, weights};
 
 #[test]
 fn credentials_in_the_endpoint_are_never_printed() {

@@ -10,8 +10,9 @@ use vae::internals::reference::{attention, conv2d as convolution};
 use vae::internals::{Activation, ConvKind, NormParameters, Shape, Workspace};
 use vae::model::FeatureMap;
 
-use super::common::{Random, rms_error, wide};
 use crate::support::cuda::{PRECISIONS, cuda};
+
+use super::common::{Random, rms_error, wide};
 
 const KINDS: [ConvKind; 4] = [ConvKind::Same, ConvKind::Up2, ConvKind::Down2, ConvKind::Point];
 const EPS: f64 = 1e-6;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
+
 use vae::figure::Canvas;
 
 /// Shrunk pictures may differ by this many levels between processors.

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
+
 use vae::device::Cpu;
 use vae::model::{AutoencoderKl, Config};
 

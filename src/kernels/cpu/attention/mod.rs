@@ -15,12 +15,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::kernels::Error;
+
 use super::feature_map::HostMap;
 use super::gemm::Product;
 use super::level::Level;
 use super::memory::{Aligned, Shared, with_scratch};
 use super::simd::BLOCK;
-use crate::kernels::Error;
+
 use softmax::{Rescale, Softmax};
 
 /// The most queries in a work item: their scores for one block of keys take 64 KiB and stay in the second-level cache.

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Conv2d, OutputView};
 use crate::kernels::Shape;
 use crate::kernels::cpu::feature_map::HostMap;
 use crate::kernels::cpu::gemm::Product;
@@ -13,6 +12,8 @@ use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::memory::with_scratch;
 use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
 use crate::kernels::cpu::sums::Segment;
+
+use super::{Conv2d, OutputView};
 
 /// Pixels in a work item of a large map.
 const PIXELS: usize = 96;

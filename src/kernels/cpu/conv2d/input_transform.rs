@@ -2,12 +2,13 @@
 
 use std::marker::PhantomData;
 
-use super::form::{Form, MOST};
-use super::tiles::WorkItem;
 use crate::kernels::Shape;
 use crate::kernels::cpu::feature_map::HostMap;
 use crate::kernels::cpu::group_norm::Coefficients;
 use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
+
+use super::form::{Form, MOST};
+use super::tiles::WorkItem;
 
 /// Rows in the ring of inputs after the norm: a power of two, and at least a form's inputs.
 const RING: usize = 8;

@@ -17,13 +17,14 @@ mod pack;
 mod tiles;
 mod winograd;
 
+use crate::kernels::{ConvKind, Error, Shape};
+
 use super::feature_map::HostMap;
 use super::group_norm::Coefficients;
 use super::level::Level;
 use super::memory::{Aligned, Shared};
 use super::simd::BLOCK;
 use super::sums::{SegmentSums, SumsWriter};
-use crate::kernels::{ConvKind, Error, Shape};
 
 /// Up to this many input channels, `Same` is a matrix product with patches of the picture.
 const FEW: usize = 3;

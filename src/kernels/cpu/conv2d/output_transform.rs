@@ -3,11 +3,12 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
+use crate::kernels::cpu::sums::Segment;
+
 use super::OutputView;
 use super::form::{Form, MOST};
 use super::tiles::{SEGMENT, WorkItem, segments_across};
-use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
-use crate::kernels::cpu::sums::Segment;
 
 /// Computes the outputs of one panel of a work item from `[products][products][tiles][16]`, the first two at `stride`.
 pub struct OutputTransform<'a, F> {

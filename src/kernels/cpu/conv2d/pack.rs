@@ -4,10 +4,11 @@ use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
-use super::form::{Form, MOST};
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::memory::{Aligned, Shared};
 use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
+
+use super::form::{Form, MOST};
 
 /// Input channels in one work item.
 const CHUNK: usize = 16;

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::form::Form;
 use crate::kernels::Shape;
 use crate::kernels::cpu::simd::BLOCK;
+
+use super::form::Form;
 
 /// How many floats of transformed inputs one work item may hold: a core's share of the last-level cache, 5 MiB.
 const TRANSFORMED: usize = 5 << 18;

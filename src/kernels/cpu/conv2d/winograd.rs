@@ -5,16 +5,17 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::form::Form;
-use super::input_transform::{InputTransform, scratch};
-use super::output_transform::{OutputTransform, Panel};
-use super::tiles::{GROUP, WorkItem, work_items};
-use super::{Conv2d, OutputView};
 use crate::kernels::cpu::feature_map::HostMap;
 use crate::kernels::cpu::gemm::Product;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::memory::with_scratch;
 use crate::kernels::cpu::simd::BLOCK;
+
+use super::form::Form;
+use super::input_transform::{InputTransform, scratch};
+use super::output_transform::{OutputTransform, Panel};
+use super::tiles::{GROUP, WorkItem, work_items};
+use super::{Conv2d, OutputView};
 
 /// Writes `view`, which has the output's shape.
 pub fn run<F: Form>(conv: &Conv2d, level: Level, input: &HostMap, view: OutputView) {

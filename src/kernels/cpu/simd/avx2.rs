@@ -2,8 +2,9 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one contract for all blocks, at the `impl`")]
 
-use super::{Kernel, Simd};
 use std::arch::x86_64::*;
+
+use super::{Kernel, Simd};
 
 /// Proof that this machine has AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
