@@ -85,7 +85,8 @@ pub mod internals {
     #[cfg(feature = "cuda")]
     pub use crate::kernels::cuda;
     pub use crate::kernels::{
-        Activation, ConvKind, ConvParameters, Input, NormParameters, Output, Shape, Workspace, cpu, reference,
+        Activation, ConvInput, ConvKind, ConvOutput, ConvParameters, NormParameters, Shape, Workspace, cpu,
+        reference,
     };
     pub use crate::model::decoder::Decoder;
     pub use crate::model::encoder::Encoder;

@@ -27,7 +27,7 @@ pub struct Memo {
 }
 
 impl Memo {
-    /// The memo of `file`, which was opened at `path`; nothing where the system has no inodes or no cache folder.
+    /// The memo of `file`, which was opened at `path`; `None` if the system has no inodes or no cache folder.
     pub fn of(path: &Path, file: &File) -> Option<Self> {
         let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         Self::within(&cache.or_else(|| Some(env::home_dir()?.join(".cache")))?, path, file)
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_folder_that_cannot_be_written_is_no_failure() {
+    fn a_cache_folder_that_cannot_be_written_is_ignored() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         fs::write(&path, "one").expect("a file");

@@ -58,6 +58,7 @@ pub enum Command {
 
 /// What is printed.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
 pub struct Verbosity {
     /// Print no messages except errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -115,7 +116,7 @@ pub struct DecodeArgs {
     /// Resize each picture to the size of the picture that was encoded
     #[arg(long)]
     pub original_size: bool,
-    /// Take latents without metadata as unscaled, that is, not multiplied by the scaling factor
+    /// Treat latents without metadata as unscaled (not multiplied by the scaling factor)
     #[arg(long)]
     pub unscaled: bool,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use vae::picture::{MAX_PIXELS, Picture};
 use super::args::DecodeArgs;
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
-use super::memory::Work;
+use super::memory::Direction;
 use super::output::Destination;
 use super::record::{Record, Stages, timed};
 use super::session::Session;
@@ -127,7 +127,7 @@ fn check_size(latents: &Latents, config: &Config, session: &Session) -> Result<(
     if pixels > MAX_PIXELS {
         bail!("the decoded picture would have {pixels} pixels; the limit is {MAX_PIXELS}");
     }
-    session.check_memory(Work::Decode, pixels)
+    session.check_memory(Direction::Decode, pixels)
 }
 
 /// Undoes the scaling. The metadata of the file decides whether latents are scaled, and by which factor. Without

@@ -12,7 +12,7 @@ use vae::picture::{Format, Picture};
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
-use super::memory::Work;
+use super::memory::Direction;
 use super::record::{Record, Stages, timed};
 use super::session::Session;
 use super::trace::Trace;
@@ -71,7 +71,7 @@ pub fn preprocess(
         let message = format!("--multiple must be a multiple of {step}, the model's downscale factor");
         return Err(Failure::Usage(message).into());
     }
-    session.check_memory(Work::Encode, (picture.width() * picture.height()) as u64)?;
+    session.check_memory(Direction::Encode, (picture.width() * picture.height()) as u64)?;
     Ok(picture)
 }
 

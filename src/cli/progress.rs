@@ -15,7 +15,7 @@ struct DownloadBar(ProgressBar);
 pub fn downloads(ui: &Ui) -> Option<Arc<dyn Progress>> {
     let bar = ProgressBar::hidden();
     let style =
-        ProgressStyle::with_template("{msg}\n{bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} to go");
+        ProgressStyle::with_template("{msg}\n{bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left");
     bar.set_style(style.expect("the template is valid"));
     ui.shows_progress().then(|| Arc::new(DownloadBar(bar)) as Arc<dyn Progress>)
 }

@@ -15,7 +15,7 @@ use super::encode::{encode_picture, preprocess};
 use super::failure::Failure;
 use super::jobs::{self, AlreadyReported, Job, Naming};
 use super::levels::Levels;
-use super::memory::Work;
+use super::memory::Direction;
 use super::output::Destination;
 use super::record::{Record, Stages, SweepEntry, timed};
 use super::session::Session;
@@ -169,7 +169,7 @@ impl Run<'_> {
             None => latents.clone(),
         };
         let config = self.session.config()?;
-        self.session.check_memory(Work::Decode, (picture.width() * picture.height()) as u64)?;
+        self.session.check_memory(Direction::Decode, (picture.width() * picture.height()) as u64)?;
         let decoded = decode_latents(&config.unscale(&latents)?, self.session, stages, trace)?;
         Ok((latents, decoded))
     }

@@ -12,7 +12,7 @@ use vae::model::{Config, DecodeLatents, EncodePictures};
 
 use super::args::ModelArgs;
 use super::failure::Failure;
-use super::memory::{self, Work};
+use super::memory::{self, Direction};
 use super::progress;
 use super::record::{ModelTiming, Stages, timed};
 use super::ui::Ui;
@@ -131,9 +131,9 @@ impl<'a> Session<'a> {
     }
 
     /// Fails if a picture with `pixels` does not fit into the CPU's memory. A CUDA device reports this by itself.
-    pub fn check_memory(&self, work: Work, pixels: u64) -> Result<()> {
+    pub fn check_memory(&self, direction: Direction, pixels: u64) -> Result<()> {
         match self.device()?.is_cpu() {
-            true => memory::check(work, self.config()?, pixels),
+            true => memory::check(direction, self.config()?, pixels),
             false => Ok(()),
         }
     }

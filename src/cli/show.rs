@@ -26,7 +26,7 @@ impl Screen {
         let why = if !args.show {
             return Self::None;
         } else if ui.json() || all.into_iter().any(|one| *one == Destination::Stdout) {
-            "stdout carries data"
+            "stdout is used for output"
         } else if !stdout().is_terminal() {
             "stdout is not a terminal"
         } else {

@@ -39,7 +39,7 @@ impl Ui {
         let (bar, template) = match (self.quiet, inputs) {
             (true, _) => (ProgressBar::hidden(), ""),
             (_, 1) => (ProgressBar::new_spinner(), "{spinner} {msg} {elapsed}"),
-            _ => (ProgressBar::new(inputs as u64), "{bar:30} {pos}/{len}  {msg}  {elapsed}, {eta} to go"),
+            _ => (ProgressBar::new(inputs as u64), "{bar:30} {pos}/{len}  {msg}  {elapsed}, {eta} left"),
         };
         let bar = bar.with_style(ProgressStyle::with_template(template).expect("a valid template"));
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -91,7 +91,7 @@ impl Ui {
     pub fn report(&self, record: &Record) -> Result<()> {
         match &record.output {
             Some(output) if record.skipped => {
-                self.note(&format!("{} → {output}: exists already, kept", record.input));
+                self.note(&format!("{} → {output}: already exists, kept", record.input));
             }
             None if record.error.is_some() => {}
             _ => self.note(&record.line(self.verbose)),

@@ -62,8 +62,8 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     fn convolve(
         &self,
         convolution: &Self::Convolution,
-        input: Input<Self>,
-        output: Output<Self>,
+        input: ConvInput<Self>,
+        output: ConvOutput<Self>,
         space: &mut Workspace<Self>,
     ) -> Result<(), Error>;
 
@@ -104,7 +104,7 @@ pub trait FeatureMap: Send {
 }
 
 /// What a convolution reads: a map, with a group norm (and its activation) applied to it, or without.
-pub struct Input<'a, B: Backend> {
+pub struct ConvInput<'a, B: Backend> {
     /// The map.
     pub map: &'a B::Map,
     /// The group norm's coefficients for this map.
@@ -112,7 +112,7 @@ pub struct Input<'a, B: Backend> {
 }
 
 /// Where a convolution writes.
-pub enum Output<'a, B: Backend> {
+pub enum ConvOutput<'a, B: Backend> {
     /// The map takes the result's shape and values.
     Replace(&'a mut B::Map),
     /// The result is added to the map, which has its shape.
@@ -134,7 +134,7 @@ pub enum Activation {
 pub struct ConvParameters {
     /// Size, stride and padding.
     pub kind: ConvKind,
-    /// Input channels.
+    /// ConvInput channels.
     pub c_in: usize,
     /// `[out, in, k, k]`; the dimensions of a 1×1 filter may be absent.
     pub weight: Parameter,

@@ -27,8 +27,8 @@ pub mod reference;
 pub mod workspace;
 
 pub use backend::{
-    Activation, AttentionParameters, Backend, ConvKind, ConvParameters, FeatureMap, Input, NormParameters,
-    Output, Shape,
+    Activation, AttentionParameters, Backend, ConvInput, ConvKind, ConvOutput, ConvParameters, FeatureMap,
+    NormParameters, Shape,
 };
 pub use cpu::{Cpu, Level, LevelError};
 pub use error::Error;

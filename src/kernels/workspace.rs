@@ -1,4 +1,4 @@
-//! Memory that is reused from one operation to the next. Mapping it each time would cost more than some operations.
+//! KeptMemory that is reused from one operation to the next. Mapping it each time would cost more than some operations.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use super::{Backend, FeatureMap, Shape};
 /// What one picture's pass through the network uses: a backend, and memory that returns to its pool at the end.
 pub struct Workspace<'a, B: Backend> {
     backend: &'a B,
-    memory: Memory<B>,
+    memory: KeptMemory<B>,
 }
 
-struct Memory<B: Backend> {
+struct KeptMemory<B: Backend> {
     spare: Vec<B::Map>,
     scratch: B::Scratch,
 }
 
 /// The memory of workspaces that are not in use: at most as many as there were passes at the same time. Cheap to clone.
-pub struct WorkspacePool<B: Backend>(Arc<Mutex<Vec<Memory<B>>>>);
+pub struct WorkspacePool<B: Backend>(Arc<Mutex<Vec<KeptMemory<B>>>>);
 
 impl<'a, B: Backend> Workspace<'a, B> {
     /// Takes a workspace from the backend's pool, or an empty one.
@@ -31,7 +31,7 @@ impl<'a, B: Backend> Workspace<'a, B> {
         self.backend
     }
 
-    /// Memory for one operation.
+    /// KeptMemory for one operation.
     pub fn scratch(&mut self) -> &mut B::Scratch {
         &mut self.memory.scratch
     }
@@ -71,12 +71,12 @@ impl<B: Backend> WorkspacePool<B> {
     }
 
     /// Locked only while a workspace is taken or returned, never while something is computed.
-    fn lock(&self) -> MutexGuard<'_, Vec<Memory<B>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<KeptMemory<B>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<B: Backend> Default for Memory<B> {
+impl<B: Backend> Default for KeptMemory<B> {
     fn default() -> Self {
         Self { spare: Vec::new(), scratch: B::Scratch::default() }
     }

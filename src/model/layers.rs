@@ -3,8 +3,8 @@
 use candle_core::Result;
 
 use crate::kernels::{
-    Activation, AttentionParameters, Backend, ConvKind, ConvParameters, FeatureMap, Input, NormParameters,
-    Output, Workspace,
+    Activation, AttentionParameters, Backend, ConvInput, ConvKind, ConvOutput, ConvParameters, FeatureMap,
+    NormParameters, Workspace,
 };
 
 use super::parameters::Loader;
@@ -37,8 +37,8 @@ impl<B: Backend> Conv2d<B> {
         space: &mut Workspace<B>,
     ) -> Result<B::Map> {
         let mut y = space.take(self.kind.output(x.shape(), self.c_out));
-        let input = Input { map: x, norm };
-        space.backend().convolve(&self.weights, input, Output::Replace(&mut y), space)?;
+        let input = ConvInput { map: x, norm };
+        space.backend().convolve(&self.weights, input, ConvOutput::Replace(&mut y), space)?;
         Ok(y)
     }
 
@@ -55,8 +55,8 @@ impl<B: Backend> Conv2d<B> {
         norm: Option<&B::Coefficients>,
         space: &mut Workspace<B>,
     ) -> Result<()> {
-        let input = Input { map: x, norm };
-        Ok(space.backend().convolve(&self.weights, input, Output::AddTo(y), space)?)
+        let input = ConvInput { map: x, norm };
+        Ok(space.backend().convolve(&self.weights, input, ConvOutput::AddTo(y), space)?)
     }
 }
 

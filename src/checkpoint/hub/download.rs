@@ -1,7 +1,7 @@
 //! The download of one file: metadata, transfer, verification.
 //!
-//! One answer to one HEAD request names the file's commit, ETag and size. What the server says later becomes neither a
-//! path nor a digest to compare with. A file gets its final name only when its digest is right.
+//! One answer to one HEAD request names the file's commit, ETag and size. What later answers say is used neither
+//! as a path nor as a digest. A file gets its final name only when its digest is right.
 
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ impl Repository<'_> {
         let etag = etag.trim_start_matches("W/").trim_matches('"');
         if !is_plain(etag) || !is_plain(commit) {
             // They become names of files in the cache.
-            return Err(Fault::Final(self.protocol("the ETag or the commit has odd characters".into())));
+            return Err(Fault::Final(self.protocol("the ETag or the commit has invalid characters".into())));
         }
         let length = || header(answer, "Content-Length").filter(|_| !is_redirect);
         let size = header(answer, "X-Linked-Size").or_else(length).and_then(|size| size.parse().ok());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// Offline, and not in the cache.
-    #[error("{repo} is not in the cache {}, and HF_HUB_OFFLINE forbids downloading it; unset it, or point HF_HUB_CACHE at the right folder", cache.display())]
+    #[error("{repo} is not in the cache {}, and HF_HUB_OFFLINE is set: unset it to download the model, or set HF_HUB_CACHE to the cache that contains it", cache.display())]
     Offline {
         /// The repository.
         repo: String,
@@ -45,7 +45,7 @@ pub enum HubError {
     },
     /// No connection, or one that broke.
     #[error(
-        "cannot reach {endpoint}: {reason}; check the network (a proxy is taken from HTTPS_PROXY), or download the model elsewhere and name its folder with --model"
+        "cannot reach {endpoint}: {reason}; check the network (a proxy is taken from HTTPS_PROXY), or download the model on another machine and pass its folder to --model"
     )]
     Network {
         /// The hub, or the host that it redirected to.
@@ -54,7 +54,7 @@ pub enum HubError {
         reason: String,
     },
     /// A status that asks to come back later.
-    #[error("{endpoint} is not able to answer now: {reason}; try again later")]
+    #[error("{endpoint} cannot answer now ({reason}); try again later")]
     Server {
         /// The hub.
         endpoint: String,
@@ -75,7 +75,7 @@ pub enum HubError {
     },
     /// The bytes are not those that the hub announced.
     #[error(
-        "`{file}` arrived damaged and was deleted: its {kind} is {found}, the hub announced {expected}; run the command again"
+        "the download of `{file}` was damaged and has been deleted: its {kind} is {found}, but the hub states {expected}; run the command again"
     )]
     WrongDigest {
         /// The repository and the file in it.

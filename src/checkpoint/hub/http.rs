@@ -132,7 +132,7 @@ impl<'a> Client<'a> {
         match error {
             ureq::Error::Timeout(_) => {
                 let seconds = self.timeout.as_secs();
-                let reason = format!("nothing arrived within {seconds} s ({} changes that)", self.variable);
+                let reason = format!("no data within {seconds} s (set {} to wait longer)", self.variable);
                 Fault::Unreachable(network(reason))
             }
             ureq::Error::Io(e) => match e.kind() {
@@ -175,7 +175,7 @@ impl<'a> Retries<'a> {
         Self { hub, tries: 1 }
     }
 
-    /// Starts counting again, as the last try got something done.
+    /// Resets the count, since the last try made progress.
     pub fn reset(&mut self) {
         self.tries = 1;
     }

@@ -18,7 +18,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Creates `path`, or goes on with what an earlier download left there.
+    /// Creates `path`, or continues what an earlier download left there.
     pub fn open(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -91,7 +91,7 @@ pub fn verify_file(path: &Path, etag: &str) -> io::Result<Option<WrongDigest>> {
 }
 
 /// The hub's ETag is the SHA-256 of a large file, and of a small one the SHA-1 that git computes. Any other ETag, which
-/// a mirror may use, promises nothing.
+/// a mirror may use, cannot be verified.
 fn compare(
     etag: &str,
     sha256: impl FnOnce() -> io::Result<String>,

@@ -14,14 +14,14 @@ use super::memory::Memory;
 use super::ui::Ui;
 
 use devices::Devices;
-use probe::{Build, Cpu, HubSettings};
+use probe::{Build, CpuInfo, HubSettings};
 use self_test::{BOUND, SelfTest};
 
 #[derive(Serialize)]
 struct DoctorReport {
     version: &'static str,
     build: Build,
-    cpu: Cpu,
+    cpu: CpuInfo,
     memory: Memory,
     devices: Vec<String>,
     /// Why there is no CUDA device, or why one does not work. Empty if the build has no CUDA support.

@@ -24,7 +24,7 @@ pub fn build() -> Build {
 }
 
 #[derive(Serialize)]
-pub struct Cpu {
+pub struct CpuInfo {
     /// The instruction set in use.
     pub level: &'static str,
     /// The instruction sets of this machine, the best first.
@@ -32,8 +32,8 @@ pub struct Cpu {
     pub threads: usize,
 }
 
-pub fn cpu(level: Level) -> Cpu {
-    Cpu {
+pub fn cpu(level: Level) -> CpuInfo {
+    CpuInfo {
         level: level.name(),
         available: Level::all().into_iter().map(Level::name).collect(),
         threads: rayon::current_num_threads(),

@@ -8,15 +8,15 @@ use super::self_test::{BOUND, SIZE, SelfTest};
 impl fmt::Display for DoctorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, build, cpu, memory, devices, cuda_problems, hub, self_tests } = self;
-        let features = if build.features.is_empty() { "none".into() } else { build.features.join(", ") };
+        let cuda = if build.features.contains(&"cuda") { "with" } else { "without" };
         let (target, profile) = (&build.target, build.profile);
-        writeln!(f, "vae          {version}, {target}, {profile} build, features: {features}")?;
+        writeln!(f, "vae          {version}, {target}, {profile} build {cuda} CUDA")?;
         let available = cpu.available.join(", ");
         writeln!(f, "CPU          {} (available: {available}), {} threads", cpu.level, cpu.threads)?;
         writeln!(f, "memory       {}, {} free", gigabytes(memory.total), gigabytes(memory.free))?;
         writeln!(f, "devices      {}", devices.join(", "))?;
         for problem in cuda_problems {
-            writeln!(f, "no CUDA      {problem}")?;
+            writeln!(f, "CUDA error   {problem}")?;
         }
         writeln!(f, "cache        {}", hub.cache.display())?;
         let offline = if hub.offline { "offline (HF_HUB_OFFLINE)" } else { "online" };

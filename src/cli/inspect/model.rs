@@ -73,7 +73,7 @@ fn describe(report: &ModelReport, modules: &str) -> Result<String> {
     let (step, channels) = (report.downscale, report.latent_channels);
     writeln!(text, "  latents     [n, {channels}, h/{step}, w/{step}], scaled by {}", report.scaling_factor)?;
     if let Some(pipeline) = &report.pipeline {
-        writeln!(text, "part of a {}; components with an arrow are loaded by this program", pipeline.class)?;
+        writeln!(text, "part of a {}; → marks the component that vae loads", pipeline.class)?;
         for component in &pipeline.components {
             let mark = if component.loaded { "→" } else { " " };
             writeln!(text, "{mark} {:<24}{} ({})", component.name, component.class, component.library)?;

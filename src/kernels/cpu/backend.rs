@@ -1,8 +1,8 @@
 //! The CPU as a backend of the model.
 
 use crate::kernels::{
-    Activation, AttentionParameters, Backend, ConvKind, ConvParameters, Error, Input, NormParameters, Output,
-    Precision, Shape, Workspace, WorkspacePool,
+    Activation, AttentionParameters, Backend, ConvInput, ConvKind, ConvOutput, ConvParameters, Error,
+    NormParameters, Precision, Shape, Workspace, WorkspacePool,
 };
 
 use super::attention::attention;
@@ -60,8 +60,8 @@ impl Cpu {
         space: &mut Workspace<Self>,
     ) -> Result<HostMap, Error> {
         let mut y = space.take(map.shape);
-        let input = Input { map, norm: Some(norm) };
-        self.convolve(projection, input, Output::Replace(&mut y), space)?;
+        let input = ConvInput { map, norm: Some(norm) };
+        self.convolve(projection, input, ConvOutput::Replace(&mut y), space)?;
         Ok(y)
     }
 }
@@ -132,14 +132,14 @@ impl Backend for Cpu {
     fn convolve(
         &self,
         convolution: &ConvParameters,
-        input: Input<Self>,
-        output: Output<Self>,
+        input: ConvInput<Self>,
+        output: ConvOutput<Self>,
         space: &mut Workspace<Self>,
     ) -> Result<(), Error> {
         let conv = self.pack(convolution, input.norm, space.scratch())?;
         match output {
-            Output::Replace(y) => conv.run(self.level, input.map, y),
-            Output::AddTo(y) => Conv2d { add: true, ..conv }.run(self.level, input.map, y),
+            ConvOutput::Replace(y) => conv.run(self.level, input.map, y),
+            ConvOutput::AddTo(y) => Conv2d { add: true, ..conv }.run(self.level, input.map, y),
         }
     }
 
@@ -155,7 +155,7 @@ impl Backend for Cpu {
             return Ok(x);
         }
         let mut y = space.take(kind.output(x.shape, bias.len()));
-        self.convolve(convolution, Input { map: &x, norm: None }, Output::Replace(&mut y), space)?;
+        self.convolve(convolution, ConvInput { map: &x, norm: None }, ConvOutput::Replace(&mut y), space)?;
         space.give(x);
         Ok(y)
     }
@@ -173,7 +173,7 @@ impl Backend for Cpu {
         let v = self.project(to_v, &x, norm, space)?;
         let mut h = space.take(x.shape);
         attention(self.level, [&q, &k, &v], &mut h)?;
-        self.convolve(to_out, Input { map: &h, norm: None }, Output::AddTo(&mut x), space)?;
+        self.convolve(to_out, ConvInput { map: &h, norm: None }, ConvOutput::AddTo(&mut x), space)?;
         for map in [q, k, v, h] {
             space.give(map);
         }

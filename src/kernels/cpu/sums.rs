@@ -1,7 +1,7 @@
 //! Sums and sums of squares per channel, for the group norm that reads a map next.
 //!
-//! A map is cut into fixed *segments*, whatever the number of threads: the sums of each are computed by whoever
-//! writes it and added in the order of the segments. So the same input gives the same bytes on any number of threads.
+//! A map is divided into fixed *segments*, regardless of the number of threads. The thread that writes a segment sums it,
+//! and the sums are added in the order of the segments. So the same input gives the same bytes on any number of threads.
 //!
 //! Inside a segment, sums are in f32 of the distances from the segment's first pixel. They stay exact if the mean is
 //! far from zero; from there on all is f64.

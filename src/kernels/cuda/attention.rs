@@ -60,7 +60,7 @@ impl FoldedProjections {
         let pitch = tokens.next_multiple_of(EIGHT);
         let rows = rows_at_a_time(engine, tokens, depth);
 
-        let work = engine.work(); // until everything is queued
+        let scratch = engine.scratch(); // until everything is queued
         let values = stream.alloc::<u8>(depth * pitch * bytes)?;
         let scores = stream.alloc::<f32>(rows * pitch)?;
         let weights = stream.alloc::<u8>(rows * pitch * bytes)?;
@@ -98,7 +98,7 @@ impl FoldedProjections {
             // one bias per channel.
             unsafe { attend.launch(tiles(chunk, depth)) }.map_err(driver("sum values"))?;
         }
-        drop(work);
+        drop(scratch);
         Ok(())
     }
 }

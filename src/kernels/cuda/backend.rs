@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::kernels::{
-    Activation, AttentionParameters, Backend, ConvParameters, Error, FeatureMap, Input, NormParameters,
-    Output, Precision, Shape, Workspace, WorkspacePool,
+    Activation, AttentionParameters, Backend, ConvInput, ConvOutput, ConvParameters, Error, FeatureMap,
+    NormParameters, Precision, Shape, Workspace, WorkspacePool,
 };
 
 use super::attention::FoldedProjections;
@@ -63,7 +63,7 @@ impl Cuda {
 
     /// How many shapes cuDNN convolves with the bias fused, without it, and with the fallback algorithm.
     pub fn convolution_counts(&self) -> [usize; 3] {
-        self.engine.work().cudnn.strategy_counts()
+        self.engine.scratch().cudnn.strategy_counts()
     }
 
     /// For tests of the operations.
@@ -141,13 +141,13 @@ impl Backend for Cuda {
     fn convolve(
         &self,
         convolution: &DeviceFilters,
-        input: Input<Self>,
-        output: Output<Self>,
+        input: ConvInput<Self>,
+        output: ConvOutput<Self>,
         _: &mut Workspace<Self>,
     ) -> Result<(), Error> {
         Ok(match output {
-            Output::Replace(y) => convolution.convolve(input.map, input.norm, y, false),
-            Output::AddTo(y) => convolution.convolve(input.map, input.norm, y, true),
+            ConvOutput::Replace(y) => convolution.convolve(input.map, input.norm, y, false),
+            ConvOutput::AddTo(y) => convolution.convolve(input.map, input.norm, y, true),
         }?)
     }
 

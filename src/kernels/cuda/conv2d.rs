@@ -26,9 +26,9 @@ impl DeviceFilters {
         let engines = [x.engine(), y.engine()].into_iter().chain(norm.map(DeviceCoefficients::engine));
         engine.require_all(engines)?;
         let convolution = self.convolution(x.shape());
-        let work = &mut *engine.work();
+        let scratch = &mut *engine.scratch();
         // In the model no upsampling norms its input, so both uses can share the first buffer.
-        let [shared, other] = &mut work.scratch;
+        let [shared, other] = &mut scratch.buffers;
         let (for_norm, for_phases) =
             if self.kind == ConvKind::Up2 { (other, shared) } else { (shared, other) };
         let input = match norm {
@@ -58,7 +58,7 @@ impl DeviceFilters {
             add,
         };
         // SAFETY: the memory was allocated for these shapes above, and is used on the engine's stream only.
-        let with_bias = unsafe { work.cudnn.run(&convolution, &operands) }?;
+        let with_bias = unsafe { scratch.cudnn.run(&convolution, &operands) }?;
         if !with_bias {
             self.add_bias(engine, target, &convolution)?;
         }

@@ -18,14 +18,14 @@ pub struct Engine {
     pub(super) precision: Precision,
     pub(super) kernels: Kernels,
     pub(super) stream: Stream,
-    work: Mutex<Work>,
+    scratch: Mutex<Scratch>,
 }
 
 /// Memory for one operation at a time. It is locked while the operation is queued, not while it is done.
-pub struct Work {
+pub struct Scratch {
     pub cudnn: Cudnn,
     /// For maps that live for one operation only: an input after the norm, the phases of an upsampled output.
-    pub scratch: [Buffer; 2],
+    pub buffers: [Buffer; 2],
     pub norm: NormScratch,
 }
 
@@ -69,14 +69,14 @@ impl Engine {
         let stream = Stream::new(&context, index)?;
         let kernels = Kernels::load(&context, program::load(&context, &info, precision)?)?;
         let cudnn = Cudnn::new(&stream, precision)?;
-        let work = Work { cudnn, scratch: Default::default(), norm: NormScratch::default() };
-        Ok(Self { precision, kernels, stream, work: Mutex::new(work) })
+        let scratch = Scratch { cudnn, buffers: Default::default(), norm: NormScratch::default() };
+        Ok(Self { precision, kernels, stream, scratch: Mutex::new(scratch) })
     }
 
     /// Memory for one operation at a time.
-    pub(super) fn work(&self) -> MutexGuard<'_, Work> {
+    pub(super) fn scratch(&self) -> MutexGuard<'_, Scratch> {
         // After a panic elsewhere the memory has unspecified content, as it always has before an operation.
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks that maps and coefficients are in this engine's memory.
@@ -104,10 +104,10 @@ impl Engine {
 
     /// Frees the memory that operations use. Maps and weights stay.
     pub(super) fn release(&self) {
-        let mut work = self.work();
-        work.cudnn.release();
-        work.scratch = Default::default();
-        work.norm = NormScratch::default();
+        let mut scratch = self.scratch();
+        scratch.cudnn.release();
+        scratch.buffers = Default::default();
+        scratch.norm = NormScratch::default();
     }
 }
 

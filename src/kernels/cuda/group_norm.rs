@@ -82,7 +82,7 @@ impl DeviceNorm {
         let slab = pixels.div_ceil(blocks);
         let blocks = pixels.div_ceil(slab);
 
-        let NormScratch { moments, ended } = &mut engine.work().norm;
+        let NormScratch { moments, ended } = &mut engine.scratch().norm;
         let moments = moments.ensure(&engine.stream, blocks * self.groups * MOMENTS)?;
         let ended = match ended {
             Some(ended) => ended,

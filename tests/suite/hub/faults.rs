@@ -115,7 +115,7 @@ fn nothing_of_a_second_answer_becomes_a_path() {
 #[test]
 fn a_server_that_is_not_a_hub_is_reported() {
     User::with(Mood::NoEtag).encode("", &[]).code(3).says(&["HF_ENDPOINT"]);
-    User::with(Mood::EvilEtag).encode("", &[]).code(3).says(&["odd characters"]);
+    User::with(Mood::EvilEtag).encode("", &[]).code(3).says(&["invalid characters"]);
 }
 
 #[test]

@@ -42,9 +42,9 @@ pub fn attention(level: Level, qkv: [&HostMap; 3], out: &mut HostMap) -> Result<
     out.reshape(shape);
     let tokens = shape.pixels();
     let queries = tokens.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(4).clamp(8, QUERIES);
-    let work = Work { level, q, v, keys: keys.as_slice(), out: Shared::new(out.data_mut()) };
+    let matrices = Matrices { level, q, v, keys: keys.as_slice(), out: Shared::new(out.data_mut()) };
     (0..tokens.div_ceil(queries)).into_par_iter().for_each(|item| {
-        work.attend(item * queries..tokens.min((item + 1) * queries));
+        matrices.attend(item * queries..tokens.min((item + 1) * queries));
     });
     Ok(())
 }
@@ -66,7 +66,7 @@ fn pack_keys(k: &HostMap, packed: &mut Aligned) {
     });
 }
 
-struct Work<'a> {
+struct Matrices<'a> {
     level: Level,
     q: &'a HostMap,
     v: &'a HostMap,
@@ -81,7 +81,7 @@ struct Scratch<'a> {
     stride: usize,
 }
 
-impl Work<'_> {
+impl Matrices<'_> {
     /// Computes the attention of some queries over all keys.
     fn attend(&self, queries: Range<usize>) {
         let (rows, blocks) = (queries.len(), self.q.shape.blocks());

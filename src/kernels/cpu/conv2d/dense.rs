@@ -24,7 +24,7 @@ const SMALL: usize = 4096;
 
 /// The rows of the product's left operand.
 #[derive(Clone, Copy)]
-pub enum Input<'a> {
+pub enum LeftOperand<'a> {
     /// A pixel's channels.
     Pixels(&'a HostMap),
     /// The 3×3 pixels around a pixel, channel by channel.
@@ -44,7 +44,7 @@ pub fn segments(output: Shape) -> usize {
 }
 
 /// Writes `view`, which has the output's shape.
-pub fn run(conv: &Conv2d, level: Level, input: Input, view: OutputView) {
+pub fn run(conv: &Conv2d, level: Level, input: LeftOperand, view: OutputView) {
     let (size, all) = (item_size(view.shape), view.shape.pixels());
     (0..segments(view.shape)).into_par_iter().for_each(|segment| {
         let pixels = segment * size..all.min((segment + 1) * size);
@@ -69,20 +69,20 @@ struct Rows {
 }
 
 impl PixelRange<'_> {
-    fn run(&self, input: Input) {
+    fn run(&self, input: LeftOperand) {
         let (stride, blocks) = (self.pixels.len() * BLOCK, self.conv.filters.ci.div_ceil(BLOCK));
         let first = self.pixels.start * BLOCK;
         match (input, self.conv.norm) {
-            (Input::Pixels(map), None) => {
+            (LeftOperand::Pixels(map), None) => {
                 let start = map.data()[first..].as_ptr();
                 self.multiply(Rows { start, stride: map.shape.plane(), depth: map.shape.channels });
             }
-            (Input::Pixels(map), Some(norm)) => with_scratch(blocks * stride, |scratch| {
+            (LeftOperand::Pixels(map), Some(norm)) => with_scratch(blocks * stride, |scratch| {
                 // SAFETY: `data` is a whole map that is not written meanwhile.
                 unsafe { self.apply(norm, map.data().as_ptr(), map.shape.plane(), scratch) };
                 self.multiply(Rows { start: scratch.as_ptr(), stride, depth: map.shape.channels });
             }),
-            (Input::InPlace { channels }, norm) => with_scratch(blocks * stride, |scratch| {
+            (LeftOperand::InPlace { channels }, norm) => with_scratch(blocks * stride, |scratch| {
                 let plane = self.view.shape.plane();
                 // SAFETY: no other item uses these pixels.
                 let start = unsafe { self.view.out.at(0) };
@@ -98,7 +98,7 @@ impl PixelRange<'_> {
                 }
                 self.multiply(Rows { start: scratch.as_ptr(), stride, depth: channels });
             }),
-            (Input::Patches(map), norm) => {
+            (LeftOperand::Patches(map), norm) => {
                 let depth = 9 * map.shape.channels;
                 with_scratch(depth.div_ceil(BLOCK) * stride, |scratch| {
                     patches(map, norm, self.pixels.clone(), scratch);

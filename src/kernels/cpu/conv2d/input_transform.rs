@@ -38,7 +38,7 @@ pub fn scratch<F: Form>(item: &WorkItem) -> usize {
 
 /// One block of 16 channels of the input.
 #[derive(Clone, Copy)]
-struct Source<'a, S: Simd> {
+struct InputBlock<'a, S: Simd> {
     input: &'a HostMap,
     norm: Option<&'a Coefficients>,
     block: usize,
@@ -58,7 +58,7 @@ impl<F: Form> Kernel for InputTransform<'_, F> {
         let (ring, partial) = self.scratch.split_at_mut(RING * columns * BLOCK);
         assert!(partial.len() >= F::INPUT_TERMS * columns * BLOCK);
         for block in 0..blocks {
-            let source = Source { input: self.input, norm: self.norm, block, simd: s };
+            let block_of_input = InputBlock { input: self.input, norm: self.norm, block, simd: s };
             let left = (self.item.across.start * F::STEP) as isize - F::BEFORE as isize;
             let top = (self.item.down.start * F::STEP) as isize - F::BEFORE as isize;
             let tile_row = F::STEP * shape.width * BLOCK;
@@ -69,7 +69,7 @@ impl<F: Form> Kernel for InputTransform<'_, F> {
                 let ahead = if last { shape.plane().wrapping_sub(down * tile_row) } else { tile_row };
                 for row in filled.max(first)..first + F::INPUTS {
                     let to = &mut ring[row % RING * columns * BLOCK..][..columns * BLOCK];
-                    source.row(top + row as isize, left, ahead, to);
+                    block_of_input.row(top + row as isize, left, ahead, to);
                 }
                 filled = first + F::INPUTS;
                 // SAFETY: the sizes of ring, `partial` and `out` were checked above.
@@ -84,7 +84,7 @@ impl<F: Form> Kernel for InputTransform<'_, F> {
     }
 }
 
-impl<S: Simd> Source<'_, S> {
+impl<S: Simd> InputBlock<'_, S> {
     /// The inputs at `(y, x..)` after the norm, one for each block of `to`; zero outside the picture. Prefetches what lies
     /// `ahead` floats further.
     #[inline(always)]

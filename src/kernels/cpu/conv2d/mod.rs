@@ -110,9 +110,9 @@ impl<'a> Conv2d<'a> {
             sums: sums.as_mut().map(SegmentSums::writer),
         };
         match kind {
-            ConvKind::Point => dense::run(self, level, dense::Input::Pixels(input), view),
+            ConvKind::Point => dense::run(self, level, dense::LeftOperand::Pixels(input), view),
             ConvKind::Same if self.filters.ci <= FEW => {
-                dense::run(self, level, dense::Input::Patches(input), view)
+                dense::run(self, level, dense::LeftOperand::Patches(input), view)
             }
             ConvKind::Same => winograd::run::<form::Same>(self, level, input, view),
             ConvKind::Up2 => winograd::run::<form::Up2>(self, level, input, view),
@@ -139,7 +139,7 @@ impl<'a> Conv2d<'a> {
             shape,
             sums: sums.as_mut().map(SegmentSums::writer),
         };
-        dense::run(self, level, dense::Input::InPlace { channels }, view);
+        dense::run(self, level, dense::LeftOperand::InPlace { channels }, view);
         map.shape = shape;
         map.sums = sums.map(|sums| sums.total(shape.channels));
         Ok(())

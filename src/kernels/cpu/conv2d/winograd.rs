@@ -34,14 +34,14 @@ struct Driver<'a, F> {
 
 /// A work item's terms `[terms][terms][c/16][tiles][16]`, or products likewise.
 #[derive(Clone, Copy)]
-struct Layout {
+struct BlockLayout {
     /// Floats from one block of 16 channels to the next.
     block: usize,
     /// Floats from one term or product to the next.
     stride: usize,
 }
 
-impl Layout {
+impl BlockLayout {
     fn new(item: &WorkItem, blocks: usize) -> Self {
         let block = odd_lines(item.tiles() * BLOCK);
         Self { block, stride: odd_lines(blocks * block) }
@@ -56,8 +56,8 @@ fn odd_lines(floats: usize) -> usize {
 impl<F: Form> Driver<'_, F> {
     fn run(&self, item: &WorkItem) {
         let products = F::PRODUCTS.len();
-        let terms_layout = Layout::new(item, self.input.shape.blocks());
-        let products_layout = Layout::new(item, GROUP);
+        let terms_layout = BlockLayout::new(item, self.input.shape.blocks());
+        let products_layout = BlockLayout::new(item, GROUP);
         let sizes = [
             scratch::<F>(item),
             F::INPUT_TERMS * F::INPUT_TERMS * terms_layout.stride,
@@ -98,7 +98,7 @@ impl<F: Form> Driver<'_, F> {
 
     /// Input terms times filter terms, for each product of the form.
     fn multiply(&self, item: &WorkItem, panels: Range<usize>, terms: &[f32], products: &mut [f32]) {
-        let (from, to) = (Layout::new(item, self.input.shape.blocks()), Layout::new(item, GROUP));
+        let (from, to) = (BlockLayout::new(item, self.input.shape.blocks()), BlockLayout::new(item, GROUP));
         let depth = self.input.shape.channels;
         let filters = self.conv.filters.packed.as_slice();
         let all_panels = self.view.shape.blocks();
