@@ -54,6 +54,7 @@ impl Kernel for Multiply {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        const { assert!(matches!(S::ROWS, 4 | 6 | 8) && BLOCK.is_multiple_of(S::LANES)) };
         // SAFETY: the contract of `Product::run`.
         unsafe {
             match S::ROWS {

@@ -45,7 +45,7 @@ impl fmt::Display for LevelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown { asked } => {
-                write!(f, "{VARIABLE}={asked}: unknown level; the levels are avx512, avx2 and portable")
+                write!(f, "{VARIABLE}={asked}: unknown level; the levels are {}", Level::NAMES.join(", "))
             }
             Self::Missing { asked, best } => {
                 write!(f, "{VARIABLE}={asked}: this machine does not have it; its best level is {best}")
@@ -57,6 +57,9 @@ impl fmt::Display for LevelError {
 impl std::error::Error for LevelError {}
 
 impl Level {
+    /// The names of all levels, on any machine.
+    pub const NAMES: [&'static str; 3] = ["avx512", "avx2", "portable"];
+
     /// All levels of this machine, the best first.
     pub fn all() -> Vec<Self> {
         let mut levels = Vec::new();
@@ -85,7 +88,7 @@ impl Level {
     /// Returns the level of this name, if the machine supports it.
     pub fn by_name(name: &str) -> Result<Self, LevelError> {
         let asked = || name.to_owned();
-        if !["avx512", "avx2", "portable"].contains(&name) {
+        if !Self::NAMES.contains(&name) {
             return Err(LevelError::Unknown { asked: asked() });
         }
         let found = Self::all().into_iter().find(|level| level.name() == name);

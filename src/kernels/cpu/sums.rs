@@ -77,7 +77,7 @@ pub struct Segment {
     pub stride: usize,
 }
 
-/// Independent sums, to hide the latency of additions.
+/// Independent sums, to hide the latency of additions: at least the vectors of a pixel.
 const CHAINS: usize = 4;
 
 /// Adds a distance to a sum and its square to a sum of squares.
@@ -113,37 +113,57 @@ impl Segment {
     /// As for [`Segment::run`].
     #[inline(always)]
     pub unsafe fn sums<S: Simd>(self, s: S) -> PanelSums {
-        let mut totals = [[0.0; BLOCK]; 2];
-        let count = (self.rows * self.columns) as f64;
-        for lane in (0..BLOCK).step_by(S::LANES) {
-            let (mut first, mut sum, mut squares) = ([0.0f32; BLOCK], [0.0f32; BLOCK], [0.0f32; BLOCK]);
-            // SAFETY: the caller's pixels; no vector has more lanes than a block.
-            unsafe {
-                let pivot = s.load(self.start.add(lane));
-                let mut sums = [[s.zero(); 2]; CHAINS];
-                for row in 0..self.rows {
-                    let from = self.start.add(row * self.stride + lane);
-                    let whole = self.columns / CHAINS * CHAINS;
-                    for column in (0..whole).step_by(CHAINS) {
-                        for (i, sums) in sums.iter_mut().enumerate() {
-                            add_value(s, s.sub(s.load(from.add((column + i) * BLOCK)), pivot), sums);
-                        }
-                    }
-                    for column in whole..self.columns {
-                        add_value(s, s.sub(s.load(from.add(column * BLOCK)), pivot), &mut sums[0]);
+        let vectors = BLOCK / S::LANES; // in a pixel: a divisor of `CHAINS`
+        let in_row = self.columns * vectors;
+        // SAFETY: vector `i` of a row is in pixel `i / vectors`.
+        unsafe {
+            let mut pivots = [s.zero(); CHAINS];
+            for (i, pivot) in pivots.iter_mut().enumerate() {
+                *pivot = s.load(self.start.add(i % vectors * S::LANES));
+            }
+            let mut sums = [[s.zero(); 2]; CHAINS];
+            for row in 0..self.rows {
+                let from = self.start.add(row * self.stride);
+                let whole = in_row / CHAINS * CHAINS;
+                for first in (0..whole).step_by(CHAINS) {
+                    for i in 0..CHAINS {
+                        let x = s.load(from.add((first + i) * S::LANES));
+                        add_value(s, s.sub(x, pivots[i]), &mut sums[i]);
                     }
                 }
-                let [a, b, c, d] = sums;
-                s.store(first.as_mut_ptr(), pivot);
-                s.store(sum.as_mut_ptr(), s.add(s.add(a[0], b[0]), s.add(c[0], d[0])));
-                s.store(squares.as_mut_ptr(), s.add(s.add(a[1], b[1]), s.add(c[1], d[1])));
+                for i in whole..in_row {
+                    let x = s.load(from.add(i * S::LANES));
+                    add_value(s, s.sub(x, pivots[i - whole]), &mut sums[i - whole]);
+                }
             }
-            for i in 0..S::LANES {
-                // Σx = n·p + Σd and Σx² = n·p² + 2·p·Σd + Σd², with d = x − p.
-                let [p, sum, squares] = [first[i], sum[i], squares[i]].map(f64::from);
-                totals[0][lane + i] = count * p + sum;
-                totals[1][lane + i] = count * p * p + 2.0 * p * sum + squares;
+            self.from_distances(s, &sums)
+        }
+    }
+
+    /// Σx = n·p + Σd and Σx² = n·p² + 2·p·Σd + Σd², with the distances d = x − p.
+    ///
+    /// # Safety
+    /// As for [`Segment::run`].
+    #[inline(always)]
+    unsafe fn from_distances<S: Simd>(self, s: S, sums: &[[S::V; 2]; CHAINS]) -> PanelSums {
+        let mut distances = [[0.0; BLOCK]; 2];
+        for (i, sums) in sums.iter().enumerate() {
+            for (total, &sum) in distances.iter_mut().zip(sums) {
+                let mut lanes = [0.0f32; BLOCK];
+                // SAFETY: no vector has more lanes than a block.
+                unsafe { s.store(lanes.as_mut_ptr(), sum) };
+                let total = &mut total[i * S::LANES % BLOCK..][..S::LANES];
+                total.iter_mut().zip(lanes).for_each(|(total, lane)| *total += f64::from(lane));
             }
+        }
+        let mut totals = [[0.0; BLOCK]; 2];
+        let count = (self.rows * self.columns) as f64;
+        for lane in 0..BLOCK {
+            // SAFETY: the first pixel is readable.
+            let p = f64::from(unsafe { *self.start.add(lane) });
+            let [sum, squares] = [distances[0][lane], distances[1][lane]];
+            totals[0][lane] = count * p + sum;
+            totals[1][lane] = count * p * p + 2.0 * p * sum + squares;
         }
         totals
     }

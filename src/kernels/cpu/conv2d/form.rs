@@ -5,7 +5,7 @@
 //! at the same place of all tiles are a matrix product. S. Winograd, *Arithmetic Complexity of Computations* (1980); A. Lavin and
 //! S. Gray, *Fast Algorithms for Convolutional Neural Networks* (2015).
 //!
-//! To add a form, add a type that implements [`Form`] here and a branch in `mod.rs`.
+//! To add a form, add a type that implements [`Form`] here, and a variant of `Algorithm` in `mod.rs`.
 
 use crate::kernels::cpu::simd::Simd;
 

@@ -29,6 +29,38 @@ use super::sums::{SegmentSums, SumsWriter};
 /// Up to this many input channels, `Same` is a matrix product with patches of the picture.
 const FEW: usize = 3;
 
+/// How a convolution is computed: a matrix product, or a form.
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Pixels,
+    Patches,
+    Same,
+    Up2,
+    Down2,
+}
+
+impl Algorithm {
+    fn of(kind: ConvKind, ci: usize) -> Self {
+        match kind {
+            ConvKind::Point => Self::Pixels,
+            ConvKind::Same if ci <= FEW => Self::Patches,
+            ConvKind::Same => Self::Same,
+            ConvKind::Up2 => Self::Up2,
+            ConvKind::Down2 => Self::Down2,
+        }
+    }
+
+    /// Segments of the output whose sums are computed together.
+    fn segments(self, output: Shape) -> usize {
+        match self {
+            Self::Pixels | Self::Patches => dense::segments(output),
+            Self::Same => tiles::segments::<form::Same>(output),
+            Self::Up2 => tiles::segments::<form::Up2>(output),
+            Self::Down2 => tiles::segments::<form::Down2>(output),
+        }
+    }
+}
+
 /// Filters, packed for one kind of convolution. Packing others into the same value reuses its memory.
 #[derive(Default)]
 pub struct PackedFilters {
@@ -54,12 +86,13 @@ impl PackedFilters {
             return Err(Error::Shape(message));
         }
         (self.kind, self.co, self.ci) = (Some(kind), co, ci);
-        match kind {
-            ConvKind::Point => pack::plain(weight, co, ci, &mut self.packed),
-            ConvKind::Same if ci <= FEW => pack::plain(weight, co, 9 * ci, &mut self.packed),
-            ConvKind::Same => pack::transform::<form::Same>(level, weight, co, ci, &mut self.packed),
-            ConvKind::Up2 => pack::transform::<form::Up2>(level, weight, co, ci, &mut self.packed),
-            ConvKind::Down2 => pack::transform::<form::Down2>(level, weight, co, ci, &mut self.packed),
+        let packed = &mut self.packed;
+        match Algorithm::of(kind, ci) {
+            Algorithm::Pixels => pack::plain(weight, co, ci, packed),
+            Algorithm::Patches => pack::plain(weight, co, 9 * ci, packed),
+            Algorithm::Same => pack::transform::<form::Same>(level, weight, co, ci, packed),
+            Algorithm::Up2 => pack::transform::<form::Up2>(level, weight, co, ci, packed),
+            Algorithm::Down2 => pack::transform::<form::Down2>(level, weight, co, ci, packed),
         }
         Ok(())
     }
@@ -103,20 +136,19 @@ impl<'a> Conv2d<'a> {
         } else if output.shape != shape {
             return Err(Error::Shape(format!("{shape} cannot be added to a map of {}", output.shape)));
         }
-        let mut sums = self.segment_sums(kind, shape);
+        let algorithm = Algorithm::of(kind, self.filters.ci);
+        let mut sums = self.segment_sums(algorithm, shape);
         let view = OutputView {
             out: Shared::new(output.data_mut()),
             shape,
             sums: sums.as_mut().map(SegmentSums::writer),
         };
-        match kind {
-            ConvKind::Point => dense::run(self, level, dense::LeftOperand::Pixels(input), view),
-            ConvKind::Same if self.filters.ci <= FEW => {
-                dense::run(self, level, dense::LeftOperand::Patches(input), view)
-            }
-            ConvKind::Same => winograd::run::<form::Same>(self, level, input, view),
-            ConvKind::Up2 => winograd::run::<form::Up2>(self, level, input, view),
-            ConvKind::Down2 => winograd::run::<form::Down2>(self, level, input, view),
+        match algorithm {
+            Algorithm::Pixels => dense::run(self, level, dense::LeftOperand::Pixels(input), view),
+            Algorithm::Patches => dense::run(self, level, dense::LeftOperand::Patches(input), view),
+            Algorithm::Same => winograd::run::<form::Same>(self, level, input, view),
+            Algorithm::Up2 => winograd::run::<form::Up2>(self, level, input, view),
+            Algorithm::Down2 => winograd::run::<form::Down2>(self, level, input, view),
         }
         output.sums = sums.map(|sums| sums.total(shape.channels));
         Ok(())
@@ -133,7 +165,7 @@ impl<'a> Conv2d<'a> {
             )));
         }
         let channels = map.shape.channels;
-        let mut sums = self.segment_sums(kind, shape);
+        let mut sums = self.segment_sums(Algorithm::Pixels, shape);
         let view = OutputView {
             out: Shared::new(map.data_mut()),
             shape,
@@ -146,15 +178,8 @@ impl<'a> Conv2d<'a> {
     }
 
     /// Room for the sums, if they are wanted.
-    fn segment_sums(&self, kind: ConvKind, output: Shape) -> Option<SegmentSums> {
-        let segments = match kind {
-            ConvKind::Point => dense::segments(output),
-            ConvKind::Same if self.filters.ci <= FEW => dense::segments(output),
-            ConvKind::Same => tiles::segments::<form::Same>(output),
-            ConvKind::Up2 => tiles::segments::<form::Up2>(output),
-            ConvKind::Down2 => tiles::segments::<form::Down2>(output),
-        };
-        self.sums.then(|| SegmentSums::new(output.blocks(), segments))
+    fn segment_sums(&self, algorithm: Algorithm, output: Shape) -> Option<SegmentSums> {
+        self.sums.then(|| SegmentSums::new(output.blocks(), algorithm.segments(output)))
     }
 
     fn check(&self, input: Shape) -> Result<ConvKind, Error> {
