@@ -275,7 +275,7 @@ impl Model {
             there.then(conv).transpose()
         };
         let apply = |conv: &Option<Conv2d<Cuda>>, x, space: &mut Workspace<Cuda>| match conv {
-            Some(conv) => conv.forward_owned(x, space),
+            Some(conv) => conv.forward(x, space),
             None => Ok(x),
         };
         let latents = config.latent_channels;

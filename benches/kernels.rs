@@ -18,7 +18,7 @@ use vae::internals::cpu::group_norm::Coefficients;
 use vae::internals::cpu::simd::{Kernel, Simd};
 use vae::internals::{Activation, ConvKind, Shape};
 
-/// ConvKind, input, output channels: those that take most of the time.
+/// Kind, input, output channels: those that take most of the time.
 const CONVOLUTIONS: [(ConvKind, [usize; 3], usize); 15] = [
     (ConvKind::Same, [3, 512, 512], 128),
     (ConvKind::Same, [128, 512, 512], 128),

@@ -33,7 +33,8 @@
 //! let posterior = vae.encode(&picture.to_tensor(&Device::Cpu)?)?; // mean, std: [1, 4, h/8, w/8]
 //! let latents = vae.config().scale(posterior.mean())?;
 //!
-//! let decoded = Picture::from_tensor(&vae.decode(&latents)?)?;
+//! let pixels = vae.decode(&vae.config().unscale(&latents)?)?;
+//! let decoded = Picture::from_tensor(&pixels)?;
 //! let png = decoded.to_file_bytes(Format::Png)?;
 //! # assert_eq!((latents.dims(), decoded.width()), (&[1, 4, 8, 12][..], 96));
 //! # assert!(png.starts_with(b"\x89PNG"));

@@ -64,7 +64,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
         convolution: &Self::Convolution,
         input: ConvInput<Self>,
         output: ConvOutput<Self>,
-        space: &mut Workspace<Self>,
+        workspace: &mut Workspace<Self>,
     ) -> Result<(), Error>;
 
     /// `conv(x)`, in the memory of x if the backend can.
@@ -72,7 +72,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
         &self,
         convolution: &Self::Convolution,
         x: Self::Map,
-        space: &mut Workspace<Self>,
+        workspace: &mut Workspace<Self>,
     ) -> Result<Self::Map, Error>;
 
     /// `x + to_out(attention(to_q(h), to_k(h), to_v(h)))` with `h = x·scale + shift` by the coefficients.
@@ -83,7 +83,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
         attention: &Self::Attention,
         x: Self::Map,
         norm: &Self::Coefficients,
-        space: &mut Workspace<Self>,
+        workspace: &mut Workspace<Self>,
     ) -> Result<Self::Map, Error>;
 }
 
@@ -134,7 +134,7 @@ pub enum Activation {
 pub struct ConvParameters {
     /// Size, stride and padding.
     pub kind: ConvKind,
-    /// ConvInput channels.
+    /// Input channels.
     pub c_in: usize,
     /// `[out, in, k, k]`; the dimensions of a 1×1 filter may be absent.
     pub weight: Parameter,

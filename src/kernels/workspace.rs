@@ -1,4 +1,4 @@
-//! KeptMemory that is reused from one operation to the next. Mapping it each time would cost more than some operations.
+//! Memory that is reused from one operation to the next. Mapping new memory each time would take longer than some operations.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +31,7 @@ impl<'a, B: Backend> Workspace<'a, B> {
         self.backend
     }
 
-    /// KeptMemory for one operation.
+    /// Scratch memory for one operation.
     pub fn scratch(&mut self) -> &mut B::Scratch {
         &mut self.memory.scratch
     }

@@ -1,8 +1,8 @@
-//! The two halves with the 1×1 convolutions at the latents, and the scaling of latents.
+//! The two halves, with the 1×1 convolutions at the latents.
 //!
 //! A program that only encodes loads [`PictureEncoder`] alone, one that only decodes [`LatentDecoder`].
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use crate::kernels::{Backend, ConvKind, FeatureMap, Shape, Workspace};
 
@@ -79,13 +79,13 @@ impl<B: Backend> EncodePictures for PictureEncoder<B> {
                 x.dims()
             );
         }
-        for_each_picture(&self.backend, x, |x, space| self.encoder.forward(x, space, observer))
+        for_each_picture(&self.backend, x, |x, workspace| self.encoder.forward(x, workspace, observer))
     }
 
     fn moments(&self, h: &Tensor) -> Result<Tensor> {
         match &self.quant_conv {
             Some(quant_conv) => {
-                for_each_picture(&self.backend, h, |h, space| quant_conv.forward_owned(h, space))
+                for_each_picture(&self.backend, h, |h, workspace| quant_conv.forward(h, workspace))
             }
             None => Ok(h.clone()),
         }
@@ -132,14 +132,14 @@ impl<B: Backend> DecodeLatents for LatentDecoder<B> {
         }
         match &self.post_quant_conv {
             Some(post_quant_conv) => {
-                for_each_picture(&self.backend, latents, |z, space| post_quant_conv.forward_owned(z, space))
+                for_each_picture(&self.backend, latents, |z, workspace| post_quant_conv.forward(z, workspace))
             }
             None => Ok(latents.clone()),
         }
     }
 
     fn dec(&self, z: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
-        for_each_picture(&self.backend, z, |z, space| self.decoder.forward(z, space, observer))
+        for_each_picture(&self.backend, z, |z, workspace| self.decoder.forward(z, workspace, observer))
     }
 }
 
@@ -179,9 +179,10 @@ impl<B: Backend> AutoencoderKl<B> {
         self.encoder.encode(x)
     }
 
-    /// Scaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
+    /// Unscaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped). [`Config::unscale`] undoes
+    /// the scaling of latents.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        self.decoder.decode(&self.config.unscale(latents)?)
+        self.decoder.decode(latents)
     }
 }
 
@@ -193,32 +194,19 @@ fn for_each_picture<B: Backend>(
 ) -> Result<Tensor> {
     let (n, channels, height, width) = batch.dims4()?;
     let shape = Shape::new(channels, height, width);
-    let mut space = Workspace::checkout(backend);
+    let mut workspace = Workspace::checkout(backend);
     let mut results = Vec::with_capacity(n);
     for i in 0..n {
-        let mut x = space.take(shape);
+        let mut x = workspace.take(shape);
         backend.load(&batch.get(i)?.flatten_all()?.to_vec1::<f32>()?, shape, &mut x)?;
-        let y = forward(x, &mut space)?;
+        let y = forward(x, &mut workspace)?;
         let Shape { channels, height, width } = y.shape();
-        results.push(Tensor::from_vec(backend.fetch(&y)?, (1, channels, height, width), &Device::Cpu)?);
-        space.give(y);
+        results.push(Tensor::from_vec(
+            backend.fetch(&y)?,
+            (1, channels, height, width),
+            &candle_core::Device::Cpu,
+        )?);
+        workspace.give(y);
     }
     Tensor::cat(&results, 0)
-}
-
-impl Config {
-    /// Scales the VAE's latents for diffusion models: `(z − shift) · scaling_factor`.
-    pub fn scale(&self, z: &Tensor) -> Result<Tensor> {
-        z.affine(self.scaling_factor, -self.shift_factor.unwrap_or(0.0) * self.scaling_factor)
-    }
-
-    /// The inverse of [`Config::scale`]: `latents / scaling_factor + shift`.
-    pub fn unscale(&self, latents: &Tensor) -> Result<Tensor> {
-        unscale(latents, self.scaling_factor, self.shift_factor.unwrap_or(0.0))
-    }
-}
-
-/// `latents / scaling_factor + shift`, for latents whose file states the factor that was applied.
-pub fn unscale(latents: &Tensor, scaling_factor: f64, shift: f64) -> Result<Tensor> {
-    latents.affine(1.0 / scaling_factor, shift)
 }

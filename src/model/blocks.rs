@@ -21,25 +21,28 @@ pub struct ResnetBlock<B: Backend> {
 impl<B: Backend> ResnetBlock<B> {
     /// `resnets.{j}`; it has a `conv_shortcut` if the number of channels changes.
     pub fn new(groups: usize, c_in: usize, c_out: usize, load: Loader<B>) -> Result<Self> {
-        let shortcut = || Conv2d::new(c_in, c_out, ConvKind::Point, load.under("conv_shortcut"));
+        let shortcut = load.under("conv_shortcut");
         Ok(Self {
             norm1: GroupNorm::new(groups, c_in, Activation::Silu, load.under("norm1"))?,
             conv1: Conv2d::new(c_in, c_out, ConvKind::Same, load.under("conv1"))?,
             norm2: GroupNorm::new(groups, c_out, Activation::Silu, load.under("norm2"))?,
             conv2: Conv2d::new(c_out, c_out, ConvKind::Same, load.under("conv2"))?,
-            conv_shortcut: (c_in != c_out).then(shortcut).transpose()?,
+            conv_shortcut: match c_in == c_out {
+                true => None,
+                false => Some(Conv2d::new(c_in, c_out, ConvKind::Point, shortcut)?),
+            },
         })
     }
 
     /// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`; `[in, h, w]` → `[out, h, w]`
-    pub fn forward(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
-        let h = self.conv1.forward(&x, Some(&self.norm1.of(&x, space)?), space)?; // [out, h, w]
+    pub fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
+        let h = self.conv1.forward_normed(&self.norm1, &x, workspace)?; // [out, h, w]
         let mut y = match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward_owned(x, space)?, // [out, h, w]
+            Some(shortcut) => shortcut.forward(x, workspace)?, // [out, h, w]
             None => x,
         };
-        self.conv2.add_to(&mut y, &h, Some(&self.norm2.of(&h, space)?), space)?; // [out, h, w]
-        space.give(h);
+        self.conv2.add_normed(&mut y, &self.norm2, &h, workspace)?; // [out, h, w]
+        workspace.give(h);
         Ok(y)
     }
 }
@@ -56,20 +59,20 @@ impl<B: Backend> MidBlock<B> {
     pub fn new(config: &Config, channels: usize, load: Loader<B>) -> Result<Self> {
         let groups = config.norm_num_groups;
         let resnet = |j: usize| ResnetBlock::new(groups, channels, channels, load.under("resnets").under(j));
-        let attention = || Attention::new(groups, channels, load.under("attentions.0"));
-        Ok(Self {
-            resnets: [resnet(0)?, resnet(1)?],
-            attention: config.mid_block_add_attention.then(attention).transpose()?,
-        })
+        let attention = match config.mid_block_add_attention {
+            true => Some(Attention::new(groups, channels, load.under("attentions.0"))?),
+            false => None,
+        };
+        Ok(Self { resnets: [resnet(0)?, resnet(1)?], attention })
     }
 
     /// `[c, h, w]` → the same shape
-    pub fn forward(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
-        let mut h = self.resnets[0].forward(x, space)?;
+    pub fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
+        let mut h = self.resnets[0].forward(x, workspace)?;
         if let Some(attention) = &self.attention {
-            h = attention.forward(h, space)?;
+            h = attention.forward(h, workspace)?;
         }
-        self.resnets[1].forward(h, space)
+        self.resnets[1].forward(h, workspace)
     }
 }
 
@@ -96,17 +99,18 @@ pub struct DownBlock<B: Backend> {
 impl<B: Backend> DownBlock<B> {
     /// `down_blocks.{i}`
     pub fn new(groups: usize, at: Resolution, load: Loader<B>) -> Result<Self> {
-        let downsampler = load.under("downsamplers.0.conv");
-        let downsampler = || Conv2d::new(at.c_out, at.c_out, ConvKind::Down2, downsampler);
-        Ok(Self {
-            resnets: resnets(groups, at, &load)?,
-            downsampler: at.resample.then(downsampler).transpose()?,
-        })
+        let resnets = resnets(groups, at, &load)?;
+        let conv = load.under("downsamplers.0.conv");
+        let downsampler = match at.resample {
+            true => Some(Conv2d::new(at.c_out, at.c_out, ConvKind::Down2, conv)?),
+            false => None,
+        };
+        Ok(Self { resnets, downsampler })
     }
 
     /// `[in, h, w]` → `[out, h/2, w/2]`, or `[out, h, w]` in the last block
-    pub fn forward(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
-        chain(&self.resnets, self.downsampler.as_ref(), x, space)
+    pub fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
+        chain(&self.resnets, self.downsampler.as_ref(), x, workspace)
     }
 }
 
@@ -120,14 +124,18 @@ pub struct UpBlock<B: Backend> {
 impl<B: Backend> UpBlock<B> {
     /// `up_blocks.{i}`
     pub fn new(groups: usize, at: Resolution, load: Loader<B>) -> Result<Self> {
-        let upsampler = load.under("upsamplers.0.conv");
-        let upsampler = || Conv2d::new(at.c_out, at.c_out, ConvKind::Up2, upsampler);
-        Ok(Self { resnets: resnets(groups, at, &load)?, upsampler: at.resample.then(upsampler).transpose()? })
+        let resnets = resnets(groups, at, &load)?;
+        let conv = load.under("upsamplers.0.conv");
+        let upsampler = match at.resample {
+            true => Some(Conv2d::new(at.c_out, at.c_out, ConvKind::Up2, conv)?),
+            false => None,
+        };
+        Ok(Self { resnets, upsampler })
     }
 
     /// `[in, h, w]` → `[out, 2h, 2w]`, or `[out, h, w]` in the last block
-    pub fn forward(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
-        chain(&self.resnets, self.upsampler.as_ref(), x, space)
+    pub fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
+        chain(&self.resnets, self.upsampler.as_ref(), x, workspace)
     }
 }
 
@@ -142,14 +150,14 @@ fn chain<B: Backend>(
     resnets: &[ResnetBlock<B>],
     resampler: Option<&Conv2d<B>>,
     x: B::Map,
-    space: &mut Workspace<B>,
+    workspace: &mut Workspace<B>,
 ) -> Result<B::Map> {
     let mut h = x;
     for resnet in resnets {
-        h = resnet.forward(h, space)?;
+        h = resnet.forward(h, workspace)?;
     }
     match resampler {
-        Some(resampler) => resampler.forward_owned(h, space),
+        Some(resampler) => resampler.forward(h, workspace),
         None => Ok(h),
     }
 }

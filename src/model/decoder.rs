@@ -27,7 +27,7 @@ impl<B: Backend> Decoder<B> {
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let up_block = |i: usize| {
             let at = Resolution {
-                c_in: channels[i.saturating_sub(1)],
+                c_in: channels[i.saturating_sub(1)], // block 0 keeps the channels of conv_in
                 c_out: channels[i],
                 layers: config.layers_per_block + 1,
                 resample: i + 1 < channels.len(),
@@ -47,17 +47,19 @@ impl<B: Backend> Decoder<B> {
     pub fn forward(
         &self,
         z: B::Map,
-        space: &mut Workspace<B>,
+        workspace: &mut Workspace<B>,
         observer: &mut dyn Observer,
     ) -> Result<B::Map> {
-        let h = self.conv_in.forward_owned(z, space)?; // [512, h/8, w/8]
+        let h = self.conv_in.forward(z, workspace)?; // [512, h/8, w/8]
         observer.block(format_args!("decoder.conv_in"), &h)?;
-        let mut h = self.mid_block.forward(h, space)?; // [512, h/8, w/8]
+        let mut h = self.mid_block.forward(h, workspace)?; // [512, h/8, w/8]
         observer.block(format_args!("decoder.mid_block"), &h)?;
         for (i, block) in self.up_blocks.iter().enumerate() {
-            h = block.forward(h, space)?; // [512, h/4, w/4], [512, h/2, w/2], [256, h, w], [128, h, w]
+            h = block.forward(h, workspace)?; // [512, h/4, w/4], [512, h/2, w/2], [256, h, w], [128, h, w]
             observer.block(format_args!("decoder.up_blocks.{i}"), &h)?;
         }
-        self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h, space)?), space) // [3, h, w]
+        let y = self.conv_out.forward_normed(&self.conv_norm_out, &h, workspace)?; // [3, h, w]
+        workspace.give(h);
+        Ok(y)
     }
 }

@@ -27,7 +27,7 @@ impl<B: Backend> Encoder<B> {
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let down_block = |i: usize| {
             let at = Resolution {
-                c_in: channels[i.saturating_sub(1)],
+                c_in: channels[i.saturating_sub(1)], // block 0 keeps the channels of conv_in
                 c_out: channels[i],
                 layers: config.layers_per_block,
                 resample: i + 1 < channels.len(),
@@ -48,17 +48,19 @@ impl<B: Backend> Encoder<B> {
     pub fn forward(
         &self,
         x: B::Map,
-        space: &mut Workspace<B>,
+        workspace: &mut Workspace<B>,
         observer: &mut dyn Observer,
     ) -> Result<B::Map> {
-        let mut h = self.conv_in.forward_owned(x, space)?; // [128, h, w]
+        let mut h = self.conv_in.forward(x, workspace)?; // [128, h, w]
         observer.block(format_args!("encoder.conv_in"), &h)?;
         for (i, block) in self.down_blocks.iter().enumerate() {
-            h = block.forward(h, space)?; // [128, h/2, w/2], [256, h/4, w/4], [512, h/8, w/8] twice
+            h = block.forward(h, workspace)?; // [128, h/2, w/2], [256, h/4, w/4], [512, h/8, w/8] twice
             observer.block(format_args!("encoder.down_blocks.{i}"), &h)?;
         }
-        let h = self.mid_block.forward(h, space)?; // [512, h/8, w/8]
+        let h = self.mid_block.forward(h, workspace)?; // [512, h/8, w/8]
         observer.block(format_args!("encoder.mid_block"), &h)?;
-        self.conv_out.forward(&h, Some(&self.conv_norm_out.of(&h, space)?), space) // [8, h/8, w/8]
+        let y = self.conv_out.forward_normed(&self.conv_norm_out, &h, workspace)?; // [8, h/8, w/8]
+        workspace.give(h);
+        Ok(y)
     }
 }

@@ -29,34 +29,44 @@ impl<B: Backend> Conv2d<B> {
         Ok(Self { weights, kind, c_out })
     }
 
-    /// `conv(norm(x))`, with or without the norm.
-    pub fn forward(
+    /// `conv(x)`
+    pub fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
+        Ok(workspace.backend().convolve_owned(&self.weights, x, workspace)?)
+    }
+
+    /// `conv(norm(x))`
+    pub fn forward_normed(
         &self,
+        norm: &GroupNorm<B>,
         x: &B::Map,
-        norm: Option<&B::Coefficients>,
-        space: &mut Workspace<B>,
+        workspace: &mut Workspace<B>,
     ) -> Result<B::Map> {
-        let mut y = space.take(self.kind.output(x.shape(), self.c_out));
-        let input = ConvInput { map: x, norm };
-        space.backend().convolve(&self.weights, input, ConvOutput::Replace(&mut y), space)?;
+        let mut y = workspace.take(self.kind.output(x.shape(), self.c_out));
+        self.convolve_normed(norm, x, ConvOutput::Replace(&mut y), workspace)?;
         Ok(y)
     }
 
-    /// `conv(x)`, where x is not needed afterwards.
-    pub fn forward_owned(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
-        Ok(space.backend().convolve_owned(&self.weights, x, space)?)
-    }
-
     /// Adds `conv(norm(x))` to y.
-    pub fn add_to(
+    pub fn add_normed(
         &self,
         y: &mut B::Map,
+        norm: &GroupNorm<B>,
         x: &B::Map,
-        norm: Option<&B::Coefficients>,
-        space: &mut Workspace<B>,
+        workspace: &mut Workspace<B>,
     ) -> Result<()> {
-        let input = ConvInput { map: x, norm };
-        Ok(space.backend().convolve(&self.weights, input, ConvOutput::AddTo(y), space)?)
+        self.convolve_normed(norm, x, ConvOutput::AddTo(y), workspace)
+    }
+
+    fn convolve_normed(
+        &self,
+        norm: &GroupNorm<B>,
+        x: &B::Map,
+        output: ConvOutput<B>,
+        workspace: &mut Workspace<B>,
+    ) -> Result<()> {
+        let coefficients = norm.coefficients(x, workspace)?;
+        let input = ConvInput { map: x, norm: Some(&coefficients) };
+        Ok(workspace.backend().convolve(&self.weights, input, output, workspace)?)
     }
 }
 
@@ -75,9 +85,9 @@ impl<B: Backend> GroupNorm<B> {
         Ok(Self { weights: load.backend().group_norm(parameters)?, activation })
     }
 
-    /// The norm of x: a scale and a shift per channel that the layer which reads x next applies while it reads.
-    pub fn of(&self, x: &B::Map, space: &Workspace<B>) -> Result<B::Coefficients> {
-        Ok(space.backend().normalize(&self.weights, x, self.activation)?)
+    /// The norm of x as a scale and a shift per channel, which the layer that reads x next applies while it reads.
+    fn coefficients(&self, x: &B::Map, workspace: &Workspace<B>) -> Result<B::Coefficients> {
+        Ok(workspace.backend().normalize(&self.weights, x, self.activation)?)
     }
 }
 
@@ -91,18 +101,15 @@ pub struct Attention<B: Backend> {
 }
 
 impl<B: Backend> Attention<B> {
-    /// Loads the current names (`to_q`, `to_k`, `to_v`, `to_out.0`) or the older ones (`query`, `key`, `value`,
-    /// `proj_attn`), as linear layers `[c, c]` or as convolutions `[c, c, 1, 1]`.
+    /// Loads `group_norm` and the projections, by their current or their older names.
     pub fn new(groups: usize, channels: usize, load: Loader<B>) -> Result<Self> {
-        let projection = |name: &str, older: &str| {
-            let name = if load.contains(&format!("{older}.weight")) { older } else { name };
-            projection(channels, &load.under(name))
-        };
+        let older = load.contains("query.weight");
+        let [q, k, v, out] = if older { OLDER_NAMES } else { NAMES };
         let projections = AttentionParameters {
-            to_q: projection("to_q", "query")?,
-            to_k: projection("to_k", "key")?,
-            to_v: projection("to_v", "value")?,
-            to_out: projection("to_out.0", "proj_attn")?,
+            to_q: load_projection(channels, &load.under(q))?,
+            to_k: load_projection(channels, &load.under(k))?,
+            to_v: load_projection(channels, &load.under(v))?,
+            to_out: load_projection(channels, &load.under(out))?,
         };
         Ok(Self {
             group_norm: GroupNorm::new(groups, channels, Activation::Identity, load.under("group_norm"))?,
@@ -111,14 +118,18 @@ impl<B: Backend> Attention<B> {
     }
 
     /// `x + to_out(attention(to_q(h), to_k(h), to_v(h)))` with h = group_norm(x); `[c, h, w]` → the same shape
-    pub fn forward(&self, x: B::Map, space: &mut Workspace<B>) -> Result<B::Map> {
-        let norm = self.group_norm.of(&x, space)?;
-        Ok(space.backend().attend(&self.projections, x, &norm, space)?)
+    pub fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
+        let norm = self.group_norm.coefficients(&x, workspace)?;
+        Ok(workspace.backend().attend(&self.projections, x, &norm, workspace)?)
     }
 }
 
-/// A projection of every position by itself.
-fn projection<B: Backend>(channels: usize, load: &Loader<B>) -> Result<ConvParameters> {
+/// The names of the projections in current checkpoints, and in older ones.
+const NAMES: [&str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
+const OLDER_NAMES: [&str; 4] = ["query", "key", "value", "proj_attn"];
+
+/// Loads a projection: a linear layer `[c, c]`, or a convolution `[c, c, 1, 1]`.
+fn load_projection<B: Backend>(channels: usize, load: &Loader<B>) -> Result<ConvParameters> {
     let weight = load.tensor("weight", &[channels, channels, 1, 1]);
     let weight = weight.or_else(|_| load.tensor("weight", &[channels, channels]))?;
     let bias = load.vector("bias", channels)?;

@@ -1,6 +1,6 @@
 //! The model: Stable Diffusion's `AutoencoderKL`, with the names and the order of its checkpoint.
 //!
-//! Recommended reading order (each file uses only those before it):
+//! Recommended reading order. Each file uses only those before it, and the [`Observer`] of this one:
 //!
 //! | file | what |
 //! | --- | --- |
@@ -8,10 +8,11 @@
 //! | `parameters` | the named tensors of a checkpoint |
 //! | `layers` | convolution, group norm, attention: one struct for each kind of weights |
 //! | `blocks` | residual block, mid block, down block, up block |
-//! | `encoder` | picture `[n,3,h,w]` → h `[n,8,h/8,w/8]` |
+//! | `encoder` | picture `[3,h,w]` → h `[8,h/8,w/8]` |
 //! | `posterior` | moments → mean, logvar, std, sample |
-//! | `decoder` | z `[n,4,h/8,w/8]` → picture `[n,3,h,w]` |
-//! | `autoencoder_kl` | the two halves with their 1×1 convolutions, and the scaling of latents |
+//! | `decoder` | z `[4,h/8,w/8]` → picture `[3,h,w]` |
+//! | `autoencoder_kl` | the two halves with their 1×1 convolutions |
+//! | `scaling` | latents ⇄ what diffusion models work on |
 //!
 //! Shapes in comments are those of SD2 for a picture of h × w. Inside, one picture at a time passes from layer to layer as
 //! a feature map of the [`Backend`](crate::device::Backend) that computes.
@@ -24,17 +25,17 @@ pub(crate) mod encoder;
 pub(crate) mod layers;
 pub(crate) mod parameters;
 mod posterior;
+mod scaling;
 
 use std::fmt;
 
 use candle_core::Result;
 
-pub use autoencoder_kl::{
-    AutoencoderKl, DecodeLatents, EncodePictures, LatentDecoder, PictureEncoder, unscale,
-};
+pub use autoencoder_kl::{AutoencoderKl, DecodeLatents, EncodePictures, LatentDecoder, PictureEncoder};
 pub use config::{Config, ConfigError};
 pub use parameters::{Parameters, Tensors};
 pub use posterior::Posterior;
+pub use scaling::unscale;
 
 pub use crate::kernels::{FeatureMap, Parameter};
 

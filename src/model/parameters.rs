@@ -1,4 +1,5 @@
-//! The named tensors of a checkpoint, and how layers load theirs.
+//! The named tensors of a checkpoint, and how layers load theirs: a layer's `new` asks its [`Loader`] for each
+//! [`Parameter`] by name and shape, and gives it to the backend, which prepares its own form of the weights.
 
 use std::fmt;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// The tensors whose names continue with `part` and a dot.
     pub fn under(&self, part: impl fmt::Display) -> Self {
-        Self { prefix: format!("{}{part}.", self.prefix), ..*self }
+        let prefix = format!("{}{part}.", self.prefix);
+        Self { backend: self.backend, parameters: self.parameters, prefix }
     }
 
     /// The backend that the layers are for.

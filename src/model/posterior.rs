@@ -24,11 +24,6 @@ impl Posterior {
         &self.mean
     }
 
-    /// The mode, which for a Gaussian is the mean.
-    pub fn mode(&self) -> &Tensor {
-        &self.mean
-    }
-
     /// The natural logarithm of the variance, in −30..20.
     pub fn logvar(&self) -> &Tensor {
         &self.logvar

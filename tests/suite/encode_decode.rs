@@ -5,7 +5,7 @@ use safetensors::SafeTensors;
 
 use vae::device::Cpu;
 use vae::latents::{Draw, Latents};
-use vae::model::{AutoencoderKl, Config, DecodeLatents};
+use vae::model::{AutoencoderKl, Config};
 use vae::noise::Generator;
 use vae::picture::Picture;
 
@@ -28,6 +28,11 @@ fn model() -> AutoencoderKl<Cpu> {
     let cpu = Cpu::new().expect("a level of this machine");
     let config = Config::from_json(CONFIG).expect("a valid config");
     AutoencoderKl::new(&cpu, &config, formula::var_builder()).expect("a model")
+}
+
+fn decode_scaled(latents: &Tensor) -> Tensor {
+    let vae = model();
+    vae.decode(&vae.config().unscale(latents).expect("unscales")).expect("decodes")
 }
 
 #[test]
@@ -68,7 +73,7 @@ fn decode_writes_the_picture_also_in_its_original_size() {
     let folder = folder_with_picture(110, 75);
     vae_with_model(&folder, "encode img.png -o l.safetensors").code(0);
     vae_with_model(&folder, "decode l.safetensors -o out.png").code(0);
-    let wanted = model().decode(&read(&folder, "l.safetensors").tensor).expect("decodes");
+    let wanted = decode_scaled(&read(&folder, "l.safetensors").tensor);
     assert_eq!(read_picture(&folder, "out.png"), Picture::from_tensor(&wanted).expect("a picture"));
 
     vae_with_model(&folder, "decode l.safetensors -o full.png --original-size").code(0);
@@ -103,7 +108,7 @@ fn a_batch_is_decoded_into_numbered_pictures() {
     candle_core::safetensors::save(&[("latents", batch.clone())].into(), folder.path("b.safetensors"))
         .expect("a file");
     vae_with_model(&folder, "decode b.safetensors -o out.png").code(0);
-    let wanted = model().decode(&batch.narrow(0, 10, 1).expect("the last")).expect("decodes");
+    let wanted = decode_scaled(&batch.narrow(0, 10, 1).expect("the last"));
     assert_eq!(read_picture(&folder, "out-10.png"), Picture::from_tensor(&wanted).expect("a picture"));
     assert!(folder.path("out-00.png").exists() && !folder.path("out.png").exists());
     vae_with_model(&folder, "decode b.safetensors -o -").code(1).says(&["batch of 11"]);
@@ -119,11 +124,11 @@ fn latents_of_other_programs_are_taken_as_scaled_by_default() {
         vae_with_model(&folder, &format!("decode {name}.safetensors -o {name}.png")).code(0);
     }
     let batch = latents.unsqueeze(0).expect("a batch of one");
-    let wanted = Picture::from_tensor(&model().decode(&batch).expect("decodes")).expect("a picture");
+    let wanted = Picture::from_tensor(&decode_scaled(&batch)).expect("a picture");
     assert_eq!(read_picture(&folder, "f32.png"), wanted);
     assert_eq!(read_picture(&folder, "f64.png"), wanted);
     vae_with_model(&folder, "decode f32.safetensors -o raw.png --unscaled").code(0);
-    let raw = Picture::from_tensor(&model().decoder.decode(&batch).expect("decodes")).expect("a picture");
+    let raw = Picture::from_tensor(&model().decode(&batch).expect("decodes")).expect("a picture");
     assert_eq!(read_picture(&folder, "raw.png"), raw);
 }
 

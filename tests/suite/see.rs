@@ -152,11 +152,11 @@ fn show_has_no_effect_if_stdout_is_not_a_terminal() {
     let folder = folder_with_pictures(&[("a.png", 64, 32)]);
     let run = vae(&folder, "grid a.png --show").code(0).says(&["not a terminal", "grid.png"]);
     assert!(run.stdout.is_empty() && folder.path("grid.png").exists());
-    let run = vae_with_model(&folder, "roundtrip a.png --show --json").code(0).says(&["carries data"]);
+    let run = vae_with_model(&folder, "roundtrip a.png --show --json").code(0).says(&["used for output"]);
     assert_eq!(run.json()[0]["output"], "roundtrip.png");
     let png = std::fs::read(folder.path("a.png")).expect("a file");
     let latents = vae_with_stdin(&folder, "encode - -o -", &png).code(0).stdout;
-    let shown = vae_with_stdin(&folder, "decode - -o - --show", &latents).code(0).says(&["carries data"]);
+    let shown = vae_with_stdin(&folder, "decode - -o - --show", &latents).code(0).says(&["used for output"]);
     assert_eq!(shown.stdout, vae_with_stdin(&folder, "decode - -o -", &latents).code(0).stdout);
 }
 

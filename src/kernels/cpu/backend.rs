@@ -57,11 +57,11 @@ impl Cpu {
         projection: &ConvParameters,
         map: &HostMap,
         norm: &Coefficients,
-        space: &mut Workspace<Self>,
+        workspace: &mut Workspace<Self>,
     ) -> Result<HostMap, Error> {
-        let mut y = space.take(map.shape);
+        let mut y = workspace.take(map.shape);
         let input = ConvInput { map, norm: Some(norm) };
-        self.convolve(projection, input, ConvOutput::Replace(&mut y), space)?;
+        self.convolve(projection, input, ConvOutput::Replace(&mut y), workspace)?;
         Ok(y)
     }
 }
@@ -134,9 +134,9 @@ impl Backend for Cpu {
         convolution: &ConvParameters,
         input: ConvInput<Self>,
         output: ConvOutput<Self>,
-        space: &mut Workspace<Self>,
+        workspace: &mut Workspace<Self>,
     ) -> Result<(), Error> {
-        let conv = self.pack(convolution, input.norm, space.scratch())?;
+        let conv = self.pack(convolution, input.norm, workspace.scratch())?;
         match output {
             ConvOutput::Replace(y) => conv.run(self.level, input.map, y),
             ConvOutput::AddTo(y) => Conv2d { add: true, ..conv }.run(self.level, input.map, y),
@@ -147,16 +147,21 @@ impl Backend for Cpu {
         &self,
         convolution: &ConvParameters,
         mut x: HostMap,
-        space: &mut Workspace<Self>,
+        workspace: &mut Workspace<Self>,
     ) -> Result<HostMap, Error> {
         let ConvParameters { kind, c_in, bias, .. } = convolution;
         if *kind == ConvKind::Point && bias.len() <= *c_in {
-            self.pack(convolution, None, space.scratch())?.run_in_place(self.level, &mut x)?;
+            self.pack(convolution, None, workspace.scratch())?.run_in_place(self.level, &mut x)?;
             return Ok(x);
         }
-        let mut y = space.take(kind.output(x.shape, bias.len()));
-        self.convolve(convolution, ConvInput { map: &x, norm: None }, ConvOutput::Replace(&mut y), space)?;
-        space.give(x);
+        let mut y = workspace.take(kind.output(x.shape, bias.len()));
+        self.convolve(
+            convolution,
+            ConvInput { map: &x, norm: None },
+            ConvOutput::Replace(&mut y),
+            workspace,
+        )?;
+        workspace.give(x);
         Ok(y)
     }
 
@@ -165,17 +170,17 @@ impl Backend for Cpu {
         attention_layer: &AttentionParameters,
         mut x: HostMap,
         norm: &Coefficients,
-        space: &mut Workspace<Self>,
+        workspace: &mut Workspace<Self>,
     ) -> Result<HostMap, Error> {
         let AttentionParameters { to_q, to_k, to_v, to_out } = attention_layer;
-        let q = self.project(to_q, &x, norm, space)?;
-        let k = self.project(to_k, &x, norm, space)?;
-        let v = self.project(to_v, &x, norm, space)?;
-        let mut h = space.take(x.shape);
+        let q = self.project(to_q, &x, norm, workspace)?;
+        let k = self.project(to_k, &x, norm, workspace)?;
+        let v = self.project(to_v, &x, norm, workspace)?;
+        let mut h = workspace.take(x.shape);
         attention(self.level, [&q, &k, &v], &mut h)?;
-        self.convolve(to_out, ConvInput { map: &h, norm: None }, ConvOutput::AddTo(&mut x), space)?;
+        self.convolve(to_out, ConvInput { map: &h, norm: None }, ConvOutput::AddTo(&mut x), workspace)?;
         for map in [q, k, v, h] {
-            space.give(map);
+            workspace.give(map);
         }
         Ok(x)
     }

@@ -155,11 +155,11 @@ impl Backend for Cuda {
         &self,
         convolution: &DeviceFilters,
         x: DeviceMap,
-        space: &mut Workspace<Self>,
+        workspace: &mut Workspace<Self>,
     ) -> Result<DeviceMap, Error> {
-        let mut y = space.take(convolution.output(x.shape()));
+        let mut y = workspace.take(convolution.output(x.shape()));
         convolution.convolve(&x, None, &mut y, false)?;
-        space.give(x);
+        workspace.give(x);
         Ok(y)
     }
 
@@ -168,16 +168,16 @@ impl Backend for Cuda {
         attention: &DeviceAttention,
         mut x: DeviceMap,
         norm: &DeviceCoefficients,
-        space: &mut Workspace<Self>,
+        workspace: &mut Workspace<Self>,
     ) -> Result<DeviceMap, Error> {
-        let mut h = space.take(x.shape());
+        let mut h = workspace.take(x.shape());
         norm.apply(&x, &mut h)?;
-        let [mut q, mut k] = [space.take(x.shape()), space.take(x.shape())];
+        let [mut q, mut k] = [workspace.take(x.shape()), workspace.take(x.shape())];
         attention.to_q.convolve(&h, None, &mut q, false)?;
         attention.to_k.convolve(&h, None, &mut k, false)?;
         attention.values.attend([&q, &k, &h], &mut x)?;
         for map in [q, k, h] {
-            space.give(map);
+            workspace.give(map);
         }
         Ok(x)
     }
