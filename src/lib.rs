@@ -11,7 +11,7 @@
 //! 1. Open a [`Checkpoint`](checkpoint::Checkpoint): the built-in one, a file, a folder, or a repository of the hub.
 //! 2. Choose where to compute: a backend such as [`Cpu`](device::Cpu).
 //! 3. Load the model, an [`AutoencoderKl`](model::AutoencoderKl), from both.
-//! 4. Read a [`Picture`](picture::Picture), and floor its sides to a multiple of 8 or more.
+//! 4. Read a [`Picture`](picture::Picture), and round its sides down to a multiple of 8 (the program uses 32).
 //! 5. Encode it into a [`Posterior`](model::Posterior); take its mean, or a sample with torch's random numbers
 //!    ([`Generator`](noise::Generator)); and scale that to the latents on which diffusion models work.
 //! 6. Decode the latents into a picture.
@@ -48,19 +48,19 @@
 //!
 //! - [`picture`]: picture files ⇄ pixels
 //! - [`checkpoint`]: finding, downloading and reading weights
-//! - [`model`]: the network, in the structure of the paper
+//! - [`model`]: the network, with the names and the order of diffusers' checkpoints
 //! - [`noise`]: torch's random numbers
 //! - [`latents`]: latents and their files
 //! - [`device`]: devices and precisions
-//! - [`metrics`], [`statistics`], [`numbers`]: PSNR and SSIM, summary statistics, and how numbers are written
+//! - [`metrics`], [`statistics`], [`numbers`]: PSNR and SSIM, summary statistics, number formatting
 //! - `figure`: figures for inspection, with the feature `figure`
 //! - `stock`: candle-transformers' implementation of the model for comparison, with the feature `cli`
 //!
 //! # Features
 //!
-//! - `cli` (default): the program `vae` and what only it needs; includes `figure`
+//! - `cli` (default): the program `vae` and its dependencies; includes `figure`
 //! - `figure`: figures with captions in a built-in font
-//! - `cuda`: computing on NVIDIA's GPUs
+//! - `cuda`: computation on NVIDIA's GPUs
 
 #![deny(unsafe_code, missing_docs, clippy::undocumented_unsafe_blocks)]
 
@@ -80,7 +80,7 @@ pub mod statistics;
 #[cfg(feature = "cli")]
 pub mod stock;
 
-/// What the tests and benches of this package use. Not part of the interface: it can change in any version.
+/// Items for this package's tests and benchmarks. Not part of the public API; they can change in any version.
 #[doc(hidden)]
 pub mod internals {
     #[cfg(feature = "cuda")]

@@ -92,7 +92,7 @@ pub struct EncodeArgs {
     /// Number format of the latents in the file
     #[arg(long, value_name = "DTYPE", default_value = "f32")]
     pub save_dtype: SaveDtype,
-    /// Print shape, mean, std, min, max and time of the result of each stage
+    /// Print the shape, statistics and time of each stage
     #[arg(long)]
     pub trace: bool,
     #[command(flatten)]
@@ -113,7 +113,7 @@ pub struct DecodeArgs {
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Resize each picture to the size of the picture that was encoded
+    /// Resize each decoded picture to the size of the original file
     #[arg(long)]
     pub original_size: bool,
     /// Treat latents without metadata as unscaled (not multiplied by the scaling factor)
@@ -121,7 +121,7 @@ pub struct DecodeArgs {
     pub unscaled: bool,
     #[command(flatten)]
     pub quality: Quality,
-    /// Print shape, mean, std, min, max and time of the result of each stage
+    /// Print the shape, statistics and time of each stage
     #[arg(long)]
     pub trace: bool,
     #[command(flatten)]
@@ -151,11 +151,11 @@ pub struct RoundtripArgs {
     #[command(flatten)]
     pub encoding: Encoding,
     /// Add uniform noise to the latents: latents + (rand - 0.5) * mean(|latents|) * LEVEL. A list (0.1,0.5,1) or a
-    /// range (0.1..1.0/6 is six evenly spaced levels) draws one figure of all levels
+    /// range (0.1..1.0/6 is six evenly spaced levels) writes one figure with all levels
     #[arg(long, value_name = "LEVEL", allow_hyphen_values = true)]
     pub noise: Option<Levels>,
-    /// Draw original, decoded picture, difference and latent channels into FILE. The decoded picture itself is then
-    /// written only with -o
+    /// Write a figure with the original, the decoded picture, the difference and the latent channels to FILE. The
+    /// decoded picture is then written only with -o
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "out_dir")]
     pub figure: Option<PathBuf>,
     /// Colours of figures
@@ -166,7 +166,7 @@ pub struct RoundtripArgs {
     pub min_psnr: Option<f64>,
     #[command(flatten)]
     pub quality: Quality,
-    /// Print shape, mean, std, min, max and time of the result of each stage
+    /// Print the shape, statistics and time of each stage
     #[arg(long)]
     pub trace: bool,
     #[command(flatten)]
@@ -187,10 +187,10 @@ pub struct InspectArgs {
     /// Picture or safetensors file; `-` is stdin
     #[arg(required_unless_present = "model", conflicts_with = "model", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
-    /// Write the channels of latents as grey plates to PICTURE; an existing file is replaced
+    /// Write each latent channel as a grey picture, side by side, to PICTURE; an existing file is replaced
     #[arg(short, long, value_name = "PICTURE", value_hint = ValueHint::FilePath, conflicts_with = "model")]
     pub output: Option<PathBuf>,
-    /// Round both sides of a picture down to a multiple of N, as `encode --multiple` does
+    /// Multiple for the preprocessed size in the report; see `encode --multiple`
     #[arg(long, value_name = "N", default_value = "32")]
     pub multiple: NonZeroUsize,
     /// Describe a model instead of a file; takes the same values as `encode --model`
@@ -208,12 +208,12 @@ pub struct InspectArgs {
   vae grid --rows 1 original.png decoded.png -o both.png
   vae grid --show out-*.png                      (display it; write no file)
 
-Each cell is as wide as the widest picture and as high as the highest. Pictures are not resized.")]
+Each cell is as wide as the widest picture and as tall as the tallest. Pictures are not resized.")]
 pub struct GridArgs {
     /// Pictures in row order; `-` is stdin
     #[arg(required = true, value_hint = ValueHint::FilePath)]
     pub inputs: Vec<PathBuf>,
-    /// Write to FILE; an existing file is replaced; `-` is stdout [default: grid.png, or a new name if it exists]
+    /// Write to FILE; an existing file is replaced; `-` is stdout [default: grid.png, or a numbered name if that file exists]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
     /// Number of rows [default: as many as needed]
@@ -222,7 +222,7 @@ pub struct GridArgs {
     /// Number of columns [default: as many as --rows needs, or the square root of the number of pictures, rounded up]
     #[arg(long, value_name = "N")]
     pub cols: Option<NonZeroUsize>,
-    /// Colour of empty cells and behind small or transparent pictures: white, black, gray or #rrggbb
+    /// Background colour of cells: white, black, gray or #rrggbb
     #[arg(long, value_name = "COLOR", default_value = "black")]
     pub background: Background,
     #[command(flatten)]
@@ -262,7 +262,7 @@ pub struct Encoding {
     /// Use the mean of the posterior instead of a sample
     #[arg(long)]
     pub mean: bool,
-    /// Round both sides of the picture down to a multiple of N, itself a multiple of the downscale factor (8)
+    /// Round both sides of the picture down to a multiple of N. N must be a multiple of the downscale factor (8)
     #[arg(long, value_name = "N", default_value = "32")]
     pub multiple: NonZeroUsize,
     /// Colour behind transparent pictures: white, black, gray or #rrggbb

@@ -143,7 +143,7 @@ fn plan_folder(
         let path = folder.join((naming.in_folder)(&input.stem()));
         if let Some(other) = owners.insert(path.clone(), input.name()) {
             return Err(Failure::Usage(format!(
-                "{other} and {} have the same output, {}: use a different --out-dir for each",
+                "{other} and {} have the same output, {}: rename one, or run the command once for each with different --out-dir",
                 input.name(),
                 path.display()
             )));

@@ -1,8 +1,8 @@
 //! The interface between the model and the devices: what a device must be able to do.
 //!
-//! The model is generic over a [`Backend`] and names none. The alternative, one map type behind a trait object, was
+//! The model is generic over [`Backend`] and does not name a specific one. The alternative, one map type behind a trait object, was
 //! rejected: every operation would have to check at run time that its maps, weights and coefficients come from the same
-//! backend. With associated types a mixture does not compile, and a call costs nothing. Programs that choose the device
+//! backend. With associated types, mixing backends does not compile, and a call costs nothing. Programs that choose the device
 //! at run time use [`Device`](crate::device::Device), which erases the type once per picture instead of once per layer.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use super::{Error, Parameter, Precision, Workspace, WorkspacePool};
 
 /// A device, or a kind of device, that computes the model's operations. Cheap to clone; clones share their memory.
 ///
-/// `Convolution`, `GroupNorm` and `Attention` hold weights in the form in which the backend uses them.
+/// `Convolution`, `GroupNorm` and `Attention` hold weights in the layout that the backend uses.
 pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// Activations of one picture.
     type Map: FeatureMap;
@@ -23,12 +23,12 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     type Coefficients;
     /// The weights of an attention layer's four projections.
     type Attention: fmt::Debug + Send + Sync;
-    /// Memory that operations of one picture use one after the other.
+    /// Scratch memory that the operations on one picture share.
     type Scratch: Default + Send;
 
     /// The number format of maps and weights.
     fn precision(&self) -> Precision;
-    /// The workspaces that are not in use.
+    /// The pool of unused workspaces.
     fn workspaces(&self) -> &WorkspacePool<Self>;
     /// Frees all memory that is kept for later operations. Models keep their weights.
     fn release(&self);
@@ -40,9 +40,9 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// Prepares the weights of an attention layer.
     fn attention(&self, parameters: AttentionParameters) -> Result<Self::Attention, Error>;
 
-    /// A map without memory, to be written by an operation.
+    /// An empty map. The operation that writes it allocates its memory.
     fn empty_map(&self) -> Self::Map;
-    /// Copies `[c, h, w]` planes into `map`, which takes the shape.
+    /// Copies `[c, h, w]` planes into `map`, and sets its shape.
     fn load(&self, planes: &[f32], shape: Shape, map: &mut Self::Map) -> Result<(), Error>;
     /// Copies a map's `[c, h, w]` planes.
     ///
@@ -50,7 +50,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// [`Error::NotFinite`] if a precision with a narrow range gave NaN or infinite values.
     fn fetch(&self, map: &Self::Map) -> Result<Vec<f32>, Error>;
 
-    /// The statistics of `x`, as coefficients for the convolution or the attention that reads `x` next.
+    /// Computes the coefficients of `norm` for `x`. The convolution or the attention that reads `x` next applies them.
     fn normalize(
         &self,
         norm: &Self::GroupNorm,
@@ -67,7 +67,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
         workspace: &mut Workspace<Self>,
     ) -> Result<(), Error>;
 
-    /// `conv(x)`, in the memory of x if the backend can.
+    /// `conv(x)`, in place if the backend can.
     fn convolve_owned(
         &self,
         convolution: &Self::Convolution,
@@ -75,9 +75,9 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
         workspace: &mut Workspace<Self>,
     ) -> Result<Self::Map, Error>;
 
-    /// `x + to_out(attention(to_q(h), to_k(h), to_v(h)))` with `h = x·scale + shift` by the coefficients.
+    /// `x + to_out(attention(to_q(h), to_k(h), to_v(h)))` with `h = x·scale + shift` by the coefficients of `norm`.
     ///
-    /// One operation with its projections, so that a backend can merge them.
+    /// The projections are part of the operation, so that a backend can merge them.
     fn attend(
         &self,
         attention: &Self::Attention,
@@ -87,7 +87,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     ) -> Result<Self::Map, Error>;
 }
 
-/// Activations of one picture, wherever they are.
+/// Activations of one picture, in the memory of a backend.
 pub trait FeatureMap: Send {
     /// Channels, height and width.
     fn shape(&self) -> Shape;
@@ -99,7 +99,7 @@ pub trait FeatureMap: Send {
     fn fits(&self, shape: Shape) -> bool;
     /// Waits until the values have been computed.
     fn wait(&self) -> Result<(), Error>;
-    /// Calls `visit` with all values, slice by slice, without padding: the same order each time, but not that of a tensor.
+    /// Calls `visit` with all values, slice by slice, without padding. The order is always the same, but not that of a tensor.
     fn visit(&self, visit: &mut dyn FnMut(&[f32])) -> Result<(), Error>;
 }
 
@@ -113,13 +113,13 @@ pub struct ConvInput<'a, B: Backend> {
 
 /// Where a convolution writes.
 pub enum ConvOutput<'a, B: Backend> {
-    /// The map takes the result's shape and values.
+    /// The result replaces the map.
     Replace(&'a mut B::Map),
     /// The result is added to the map, which has its shape.
     AddTo(&'a mut B::Map),
 }
 
-/// What follows a group norm.
+/// The activation after a group norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
     /// Nothing.
@@ -136,7 +136,7 @@ pub struct ConvParameters {
     pub kind: ConvKind,
     /// Input channels.
     pub c_in: usize,
-    /// `[out, in, k, k]`; the dimensions of a 1×1 filter may be absent.
+    /// `[out, in, k, k]`; or `[out, in]` for 1×1.
     pub weight: Parameter,
     /// `[out]`
     pub bias: Vec<f32>,
@@ -164,7 +164,7 @@ pub struct AttentionParameters {
     pub to_k: ConvParameters,
     /// Values.
     pub to_v: ConvParameters,
-    /// Of the weighted values, to the output.
+    /// The output projection.
     pub to_out: ConvParameters,
 }
 
@@ -192,7 +192,7 @@ impl ConvKind {
         }
     }
 
-    /// Checks that a map fits filters that take `channels`.
+    /// Checks that a map has `channels` channels and is large enough.
     pub(super) fn check(self, input: Shape, channels: usize) -> Result<(), Error> {
         let least = if self == Self::Down2 { 2 } else { 1 };
         if input.channels != channels || input.height < least || input.width < least {

@@ -1,4 +1,4 @@
-//! The arithmetic: one interface, and an implementation of it for each kind of device.
+//! The operations of the model: one interface, and one implementation per kind of device.
 //!
 //! | file | what |
 //! | --- | --- |

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Backend, FeatureMap, Shape};
 
-/// What one picture's pass through the network uses: a backend, and memory that returns to its pool at the end.
+/// The backend and the memory for one pass through the network. The memory returns to its pool on drop.
 pub struct Workspace<'a, B: Backend> {
     backend: &'a B,
     memory: KeptMemory<B>,
@@ -16,7 +16,7 @@ struct KeptMemory<B: Backend> {
     scratch: B::Scratch,
 }
 
-/// The memory of workspaces that are not in use: at most as many as there were passes at the same time. Cheap to clone.
+/// The memory of workspaces that are not in use: at most one per simultaneous pass. Cheap to clone.
 pub struct WorkspacePool<B: Backend>(Arc<Mutex<Vec<KeptMemory<B>>>>);
 
 impl<'a, B: Backend> Workspace<'a, B> {
@@ -36,7 +36,7 @@ impl<'a, B: Backend> Workspace<'a, B> {
         &mut self.memory.scratch
     }
 
-    /// A map to be written, if possible with the memory of one that was given back.
+    /// Returns a map to write to, if possible with the memory of one that was given back.
     ///
     /// Reuses the largest spare map, so that two large maps alternate through the whole network and fit the next picture.
     /// If even that is too small, frees all spare maps before the new map's memory is allocated.

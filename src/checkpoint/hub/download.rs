@@ -1,7 +1,7 @@
 //! The download of one file: metadata, transfer, verification.
 //!
-//! One answer to one HEAD request names the file's commit, ETag and size. What later answers say is used neither
-//! as a path nor as a digest. A file gets its final name only when its digest is right.
+//! The response to one HEAD request gives the commit, ETag and size of the file. Later responses are never used as a path
+//! or a digest. A file is renamed to its final name after its digest has been verified.
 
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use super::http::{Answer, Client, Fault, Retries};
 use super::partial::{Partial, verify_file};
 use super::{HubError, Repository};
 
-/// A longer pause than this, asked for by a server, ends the run with an error.
+/// If a server asks for a longer pause, the download fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A try that brings so many bytes does not count as a failure.
-const GOOD_TRY: u64 = 1 << 20;
+/// An attempt that receives this many bytes resets the count of retries.
+const PROGRESS: u64 = 1 << 20;
 
-/// The limit for a file whose size no server names. Only small files come without.
+/// The largest file that is accepted without an announced size. Only small files have none.
 const LIMIT_WITHOUT_SIZE: u64 = 16 << 20;
 
 /// What the hub announces about a file.
@@ -65,7 +65,7 @@ impl Repository<'_> {
         };
         let etag = etag.trim_start_matches("W/").trim_matches('"');
         if !is_plain(etag) || !is_plain(commit) {
-            // They become names of files in the cache.
+            // They become file names in the cache.
             return Err(Fault::Final(self.protocol("the ETag or the commit has invalid characters".into())));
         }
         let length = || header(answer, "Content-Length").filter(|_| !is_redirect);
@@ -111,7 +111,7 @@ impl Repository<'_> {
         loop {
             let before = partial.len();
             let Err(fault) = self.receive_once(&client, remote, partial) else { return Ok(()) };
-            if partial.len() >= before + GOOD_TRY {
+            if partial.len() >= before + PROGRESS {
                 retries.reset();
             }
             retries.pause(match fault {

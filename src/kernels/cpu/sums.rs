@@ -3,8 +3,8 @@
 //! A map is divided into fixed *segments*, regardless of the number of threads. The thread that writes a segment sums it,
 //! and the sums are added in the order of the segments. So the same input gives the same bytes on any number of threads.
 //!
-//! Inside a segment, sums are in f32 of the distances from the segment's first pixel. They stay exact if the mean is
-//! far from zero; from there on all is f64.
+//! Inside a segment, the sums are of the differences from the segment's first pixel, in f32. So they stay accurate if
+//! the mean is far from zero. Everything after that is in f64.
 
 use rayon::prelude::*;
 
@@ -28,7 +28,7 @@ impl SegmentSums {
         Self { values: vec![[[0.0; BLOCK]; 2]; panels * segments], segments }
     }
 
-    /// For several threads to write.
+    /// Returns a writer that several threads can use.
     pub fn writer(&mut self) -> SumsWriter<'_> {
         SumsWriter { segments: self.segments, values: Shared::new(&mut self.values) }
     }
@@ -50,7 +50,7 @@ impl SegmentSums {
     }
 }
 
-/// Where threads write the sums of segments, each segment once.
+/// Writes the sums of segments. Each segment of a panel is written once.
 #[derive(Clone, Copy)]
 pub struct SumsWriter<'a> {
     values: Shared<'a, PanelSums>,
@@ -68,7 +68,7 @@ impl SumsWriter<'_> {
     }
 }
 
-/// Sums a segment: `rows` rows of `columns` pixels of 16 channels, `stride` floats from row to row.
+/// A segment: `rows` rows of `columns` pixels of 16 channels, `stride` floats from row to row.
 #[derive(Clone, Copy)]
 pub struct Segment {
     pub start: *const f32,
@@ -87,7 +87,7 @@ fn add_value<S: Simd>(s: S, distance: S::V, [sum, squares]: &mut [S::V; 2]) {
     *squares = s.fma(distance, distance, *squares);
 }
 
-/// Only [`Segment::run`] makes it, under that function's contract.
+/// Created only by [`Segment::run`], under its contract.
 struct Sum(Segment);
 
 impl Kernel for Sum {
@@ -102,12 +102,12 @@ impl Kernel for Sum {
 
 impl Segment {
     /// # Safety
-    /// All pixels are readable, there is at least one, and nobody writes them.
+    /// All pixels are readable, there is at least one, and no other thread writes them.
     pub unsafe fn run(self, level: Level) -> PanelSums {
         level.run(Sum(self))
     }
 
-    /// The same inside a kernel.
+    /// As [`Segment::run`], inside a kernel.
     ///
     /// # Safety
     /// As for [`Segment::run`].

@@ -13,7 +13,7 @@ use super::error::{CudaError, Library, driver};
 use super::memory::{Buffer, Stream};
 use super::program;
 
-/// A CUDA device that computes in one precision: its stream, its kernels, and what one operation at a time uses.
+/// A CUDA device that computes in one precision: its stream, its kernels, and its scratch memory.
 pub struct Engine {
     pub(super) precision: Precision,
     pub(super) kernels: Kernels,
@@ -21,7 +21,7 @@ pub struct Engine {
     scratch: Mutex<Scratch>,
 }
 
-/// Memory for one operation at a time. It is locked while the operation is queued, not while it is done.
+/// Memory for one operation at a time. It is locked while an operation is queued, not while the device runs it.
 pub struct Scratch {
     pub cudnn: Cudnn,
     /// For maps that live for one operation only: an input after the norm, the phases of an upsampled output.
@@ -29,7 +29,7 @@ pub struct Scratch {
     pub norm: NormScratch,
 }
 
-/// What the statistics of a group norm use.
+/// Scratch memory for the statistics of a group norm.
 #[derive(Default)]
 pub struct NormScratch {
     pub moments: Buffer,
@@ -37,7 +37,7 @@ pub struct NormScratch {
     pub ended: Option<CudaSlice<u32>>,
 }
 
-/// The functions of `source/`, by their names.
+/// The kernels in `source/`, by their names.
 pub struct Kernels {
     pub narrow_all: CudaFunction,
     pub from_planes: CudaFunction,
@@ -75,7 +75,7 @@ impl Engine {
 
     /// Memory for one operation at a time.
     pub(super) fn scratch(&self) -> MutexGuard<'_, Scratch> {
-        // After a panic elsewhere the memory has unspecified content, as it always has before an operation.
+        // A poisoned lock is harmless: the content is unspecified before every operation.
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,7 +90,7 @@ impl Engine {
         }
     }
 
-    /// Copies to the device in the engine's precision.
+    /// Copies values to the device and converts them to the engine's precision.
     pub(super) fn upload_narrow(&self, values: &[f32]) -> Result<CudaSlice<u8>, CudaError> {
         let wide = self.stream.upload(values)?;
         let narrow = self.stream.alloc::<u8>(values.len() * self.precision.bytes())?;

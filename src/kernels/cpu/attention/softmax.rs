@@ -74,7 +74,7 @@ impl Row {
     /// Replaces the scores by e^(scale·score − highest); returns their sum.
     ///
     /// # Safety
-    /// The row is writable, and nobody else uses it.
+    /// The row is writable, and no other thread uses it.
     #[inline(always)]
     unsafe fn exponentials<S: Simd>(self, s: S, scale: f32, highest: f32) -> f32 {
         // SAFETY: the contract above.

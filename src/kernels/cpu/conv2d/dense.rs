@@ -33,7 +33,7 @@ pub enum LeftOperand<'a> {
     InPlace { channels: usize },
 }
 
-/// Pixels in a work item: they depend on the shape alone, since their outputs are summed together.
+/// The number of pixels in a work item. It depends only on the shape, because each work item is a segment of the sums.
 fn item_size(output: Shape) -> usize {
     if output.pixels() < SMALL { FEW_PIXELS } else { PIXELS }
 }
@@ -43,7 +43,7 @@ pub fn segments(output: Shape) -> usize {
     output.pixels().div_ceil(item_size(output))
 }
 
-/// Writes `view`, which has the output's shape.
+/// Convolves the left operand into `view`.
 pub fn run(conv: &Conv2d, level: Level, input: LeftOperand, view: OutputView) {
     let (size, all) = (item_size(view.shape), view.shape.pixels());
     (0..segments(view.shape)).into_par_iter().for_each(|segment| {
@@ -52,7 +52,7 @@ pub fn run(conv: &Conv2d, level: Level, input: LeftOperand, view: OutputView) {
     });
 }
 
-/// A work item: neighbouring pixels, row by row.
+/// A work item: consecutive pixels in row-major order.
 struct PixelRange<'a> {
     conv: &'a Conv2d<'a>,
     level: Level,
@@ -111,7 +111,7 @@ impl PixelRange<'_> {
     /// Applies the norm to this item's pixels of a map that starts at `map`: `to` is `[c/16][pixels][16]`.
     ///
     /// # Safety
-    /// The map has as many blocks as `to`, `plane` floats apart, with this item's pixels in each, and nobody writes them.
+    /// The map has as many blocks as `to`, `plane` floats apart, with this item's pixels in each, and no other thread writes them.
     unsafe fn apply(&self, norm: &Coefficients, map: *const f32, plane: usize, to: &mut [f32]) {
         let stride = self.pixels.len() * BLOCK;
         for (block, to) in to.chunks_exact_mut(stride).enumerate() {

@@ -145,7 +145,7 @@ unsafe fn vertical<F: Form, S: Simd>(s: S, ring: &[f32], first: usize, columns: 
 ///
 /// # Safety
 /// `partial` holds that many floats, with enough columns for the tiles. `to` is writable for `tiles` blocks at each of
-/// the strides, and nobody else uses them.
+/// the strides, and no other thread uses them.
 #[inline(always)]
 unsafe fn horizontal<F: Form, S: Simd>(
     s: S,

@@ -105,7 +105,7 @@ impl<F: Form> OutputTransform<'_, F> {
     /// Sums the outputs of some tiles side by side, if sums are wanted.
     ///
     /// # Safety
-    /// The outputs have been written, and nobody else writes them or their sums.
+    /// The outputs have been written, and no other thread writes them or their sums.
     #[inline(always)]
     unsafe fn sum<S: Simd>(&self, s: S, down: usize, across: Range<usize>) {
         let Panel { view: OutputView { out, shape, sums }, index, .. } = self.panel;

@@ -1,4 +1,4 @@
-//! The driver of all forms with 3×3 taps: input transform, products, output transform, work item by work item.
+//! Runs a 3×3 convolution in any form. For each work item: input transform, products, output transform.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use super::output_transform::{OutputTransform, Panel};
 use super::tiles::{GROUP, WorkItem, work_items};
 use super::{Conv2d, OutputView};
 
-/// Writes `view`, which has the output's shape.
+/// Convolves `input` into `view`.
 pub fn run<F: Form>(conv: &Conv2d, level: Level, input: &HostMap, view: OutputView) {
     let items = work_items::<F>(input.shape, view.shape, rayon::current_num_threads());
     let driver = Driver::<F> { conv, level, input, view, form: PhantomData };
@@ -96,7 +96,7 @@ impl<F: Form> Driver<'_, F> {
         Panel { view: self.view, index, bias: self.conv.bias_of(index), add: self.conv.add }
     }
 
-    /// Input terms times filter terms, for each product of the form.
+    /// Multiplies input terms by filter terms, for each product of the form.
     fn multiply(&self, item: &WorkItem, panels: Range<usize>, terms: &[f32], products: &mut [f32]) {
         let (from, to) = (BlockLayout::new(item, self.input.shape.blocks()), BlockLayout::new(item, GROUP));
         let depth = self.input.shape.channels;
