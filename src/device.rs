@@ -8,8 +8,8 @@ use std::str::FromStr;
 use crate::model::{Config, DecodeLatents, EncodePictures, LatentDecoder, Parameters, PictureEncoder};
 
 #[cfg(feature = "cuda")]
-pub use crate::kernels::cuda::{Cuda, CudaError, DeviceInfo, devices as cuda_devices};
-pub use crate::kernels::{Backend, Cpu, Error, Level, LevelError, Precision};
+pub use crate::kernels::cuda::{Cuda, CudaError, DeviceInfo, Library, devices as cuda_devices};
+pub use crate::kernels::{Backend, Cpu, Error, Level, LevelError, Precision, Shape};
 
 /// A choice of device, as `--device` takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,7 +112,7 @@ impl Device {
         }
     }
 
-    /// Frees all memory that is kept for later operations. Models keep their weights.
+    /// Frees the memory that is kept for later pictures. Models keep their weights, and each thread its scratch memory.
     pub fn release(&self) {
         match self {
             Self::Cpu(cpu) => cpu.release(),

@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
         &self,
         stages: &mut Stages,
         timing: fn(&mut Stages) -> &mut ModelTiming,
-        model: for<'p> fn(&'p Attempt, &Checkpoint) -> Result<&'p M, Failure>,
+        model: for<'p> fn(&'p Attempt, &Checkpoint) -> Result<&'p M>,
         mut work: impl FnMut(&M) -> Result<T>,
     ) -> Result<T> {
         let mut number = 0;
@@ -106,6 +106,9 @@ impl<'a> Session<'a> {
             let timing = timing(stages);
             timing.dtype = (!attempt.device.is_cpu()).then(|| attempt.device.precision().name());
             let result = timed(&mut timing.ms, || work(model));
+            if number > 0 {
+                attempt.device.release(); // the next picture starts with the first attempt again
+            }
             let Some((precision, safer)) = result.as_ref().err().and_then(overflow) else { return result };
             self.ui.note(&format!(
                 "warning: {precision} gave NaN or infinite values; computing again in {safer}, which takes longer"
@@ -132,10 +135,12 @@ impl<'a> Session<'a> {
 
     /// Fails if a picture with `pixels` does not fit into the CPU's memory. A CUDA device reports this by itself.
     pub fn check_memory(&self, direction: Direction, pixels: u64) -> Result<()> {
-        match self.device()?.is_cpu() {
-            true => memory::check(direction, self.config()?, pixels),
-            false => Ok(()),
+        let device = self.device()?;
+        if !device.is_cpu() || memory::check(direction, self.config()?, pixels).is_ok() {
+            return Ok(());
         }
+        device.release(); // the memory of earlier pictures may be enough
+        memory::check(direction, self.config()?, pixels)
     }
 
     /// Returns the provenance of latents of this model.
@@ -163,13 +168,13 @@ impl Attempt {
     }
 
     /// Returns the encoding half. The first call loads it.
-    fn encoder(&self, checkpoint: &Checkpoint) -> Result<&AnyEncoder, Failure> {
+    fn encoder(&self, checkpoint: &Checkpoint) -> Result<&AnyEncoder> {
         let load = || self.device.picture_encoder(checkpoint.config(), checkpoint.parameters());
         Ok(&**get_or_try_init(&self.encoder, || load().map_err(unloadable))?)
     }
 
     /// Returns the decoding half. The first call loads it.
-    fn decoder(&self, checkpoint: &Checkpoint) -> Result<&AnyDecoder, Failure> {
+    fn decoder(&self, checkpoint: &Checkpoint) -> Result<&AnyDecoder> {
         let load = || self.device.latent_decoder(checkpoint.config(), checkpoint.parameters());
         Ok(&**get_or_try_init(&self.decoder, || load().map_err(unloadable))?)
     }
@@ -188,17 +193,17 @@ fn limit_threads(threads: usize) -> Result<(), Failure> {
     pool.map_err(|e| Failure::Usage(format!("--threads {threads}: {e}")))
 }
 
-/// A device that fails, for lack of memory for example, is not the fault of the weights.
-fn unloadable(e: candle_core::Error) -> Failure {
-    let by_device = matches!(Error::find(&e), Some(Error::Device(_)));
-    let error = anyhow!(e);
-    Failure::Model(if by_device { error } else { error.context("the weights do not match the config") })
+/// Weights that do not match the config end the run. A device that has no room for them fails for this input only.
+fn unloadable(e: candle_core::Error) -> anyhow::Error {
+    match Error::find(&e) {
+        Some(Error::Device(_)) => e.into(),
+        _ => Failure::Model(anyhow!(e).context("the weights do not match the config")).into(),
+    }
 }
 
-fn get_or_try_init<T>(cell: &OnceCell<T>, init: impl FnOnce() -> Result<T, Failure>) -> Result<&T, Failure> {
-    if cell.get().is_none() {
-        let value = init()?;
-        cell.set(value).ok().context("initialised once").map_err(Failure::Model)?;
+fn get_or_try_init<T, E>(cell: &OnceCell<T>, init: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+    match cell.get() {
+        Some(value) => Ok(value),
+        None => init().map(|value| cell.get_or_init(|| value)),
     }
-    cell.get().context("just initialised").map_err(Failure::Model)
 }

@@ -30,7 +30,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     fn precision(&self) -> Precision;
     /// The pool of unused workspaces.
     fn workspaces(&self) -> &WorkspacePool<Self>;
-    /// Frees all memory that is kept for later operations. Models keep their weights.
+    /// Frees the pool's memory. Models keep their weights, and each thread its scratch memory.
     fn release(&self);
 
     /// Prepares a convolution's weights.

@@ -20,10 +20,12 @@ struct KeptMemory<B: Backend> {
 pub struct WorkspacePool<B: Backend>(Arc<Mutex<Vec<KeptMemory<B>>>>);
 
 impl<'a, B: Backend> Workspace<'a, B> {
-    /// Takes a workspace from the backend's pool, or an empty one.
+    /// Takes the largest workspace from the backend's pool, or an empty one.
     pub fn checkout(backend: &'a B) -> Self {
-        let memory = backend.workspaces().lock().pop();
-        Self { backend, memory: memory.unwrap_or_default() }
+        let mut pool = backend.workspaces().lock();
+        let largest = (0..pool.len()).max_by_key(|&i| pool[i].capacity());
+        let memory = largest.map(|i| pool.swap_remove(i)).unwrap_or_default();
+        Self { backend, memory }
     }
 
     /// The backend that computes.
@@ -73,6 +75,12 @@ impl<B: Backend> WorkspacePool<B> {
     /// Locked only while a workspace is taken or returned, never while something is computed.
     fn lock(&self) -> MutexGuard<'_, Vec<KeptMemory<B>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B: Backend> KeptMemory<B> {
+    fn capacity(&self) -> usize {
+        self.spare.iter().map(B::Map::capacity).sum()
     }
 }
 

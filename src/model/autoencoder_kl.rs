@@ -13,7 +13,7 @@ use super::parameters::Loader;
 use super::{Config, Observer, Parameters, Posterior};
 
 /// The encoding half of a model, on any backend.
-pub trait EncodePictures {
+pub trait EncodePictures: Send + Sync {
     /// Pixels `[n, 3, h, w]` in −1..1 → h `[n, 8, h/8, w/8]`, the output of the encoder itself.
     fn h(&self, x: &Tensor, observer: &mut dyn Observer) -> Result<Tensor>;
 
@@ -27,7 +27,7 @@ pub trait EncodePictures {
 }
 
 /// The decoding half of a model, on any backend.
-pub trait DecodeLatents {
+pub trait DecodeLatents: Send + Sync {
     /// Unscaled latents `[n, 4, h/8, w/8]` → z of the same shape, the input of the decoder itself.
     fn z(&self, latents: &Tensor) -> Result<Tensor>;
 

@@ -9,8 +9,8 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::{io, iter};
 
 use hf_hub::{Cache, Repo, RepoType};
 
@@ -67,7 +67,7 @@ impl RepoCache {
                 wait();
                 file.lock()?;
             }
-            // The file system has no locks. If two processes then write to one file, its digest shows that.
+            // The file system has no locks. Two processes that download the same file at the same time can damage it.
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
         Ok(file)
@@ -78,8 +78,8 @@ impl RepoCache {
     /// Replaces a link that is there already. Copies the blob if the file system has no links.
     pub fn publish(&self, etag: &str, commit: &str, file: &str) -> io::Result<PathBuf> {
         let path = self.snapshot(commit).join(file);
-        let up = "../".repeat(Path::new(file).components().count() + 1); // out of the snapshot
-        let target = PathBuf::from(up).join("blobs").join(etag);
+        let up = Path::new(file).components().count() + 1; // out of the snapshot
+        let target = iter::repeat_n("..", up).collect::<PathBuf>().join("blobs").join(etag);
         place(&path, |path| symlink(&target, path))
             .or_else(|_| place(&path, |path| fs::copy(self.blob(etag), path).map(drop)))?;
         let reference = self.reference();
@@ -98,7 +98,7 @@ impl RepoCache {
     }
 }
 
-/// Creates `path` under a temporary name beside it, then renames it: nobody ever sees half of it.
+/// Creates `path` under a temporary name beside it, then renames it, so that it is never visible incomplete.
 fn place(path: &Path, create: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;

@@ -108,10 +108,11 @@ impl Repository<'_> {
     fn receive(&self, remote: &Remote, partial: &mut Partial) -> Result<(), HubError> {
         let client = Client::for_download(self.hub);
         let mut retries = Retries::new(self.hub);
+        let mut farthest = partial.len(); // bytes that are received again are no progress
         loop {
-            let before = partial.len();
             let Err(fault) = self.receive_once(&client, remote, partial) else { return Ok(()) };
-            if partial.len() >= before + PROGRESS {
+            if partial.len() >= farthest + PROGRESS {
+                farthest = partial.len();
                 retries.reset();
             }
             retries.pause(match fault {
@@ -155,7 +156,7 @@ impl Repository<'_> {
     ) -> Result<(), Fault> {
         let disk = |e: io::Error| Fault::Final(self.explain(e, remote.file));
         let body = answer.response.into_body();
-        let total = remote.size.or_else(|| Some(partial.len() + body.content_length()?));
+        let total = remote.size.or_else(|| partial.len().checked_add(body.content_length()?));
         if let Some(progress) = &self.hub.progress {
             progress.start(&format!("{}/{}", self.id, remote.file), total, partial.len());
         }

@@ -168,22 +168,20 @@ impl<'a> Repository<'a> {
         Checkpoint::read(files.config, files.weights, origin)
     }
 
-    /// Config and weights, downloaded if they are not in the cache.
+    /// Config and weights of one commit, downloaded if they are not in the cache.
     fn files(&self, variant: Variant) -> Result<Files, HubError> {
-        let before = self.cache.commit();
-        let files = self.find(variant)?;
-        // If the branch has moved since the config was cached, the config must be of the new commit, too.
-        if before.is_some() && before != self.cache.commit() { self.find(variant) } else { Ok(files) }
-    }
-
-    fn find(&self, variant: Variant) -> Result<Files, HubError> {
+        let config = || self.first_of([("vae/", "vae/config.json"), ("", "config.json")]);
+        let (folder, mut path) = config()?;
+        let commit = self.cache.commit();
         let [wanted, other] = variant.file_names();
-        let (folder, config) = self.first_of([("vae/", "vae/config.json"), ("", "config.json")])?;
         let (_, weights) = self.first_of([
             (wanted, format!("{folder}{wanted}").as_str()),
             (other, format!("{folder}{other}").as_str()),
         ])?;
-        Ok(Files { config, weights })
+        if self.cache.commit() != commit {
+            (_, path) = config()?; // the branch has moved since
+        }
+        Ok(Files { config: path, weights })
     }
 
     /// The first of two files that exists, with its label.

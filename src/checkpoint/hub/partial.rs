@@ -1,4 +1,4 @@
-//! The bytes of a file that have arrived so far: appended to on disk, hashed on the way, verified at the end.
+//! The received bytes of a file: appended on disk, hashed while they arrive, verified at the end.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -22,6 +22,10 @@ impl Partial {
     pub fn open(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
+        }
+        // Another user of a shared cache could have put a link there, to a file of ours.
+        if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+            fs::remove_file(path)?;
         }
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
         let mut sha256 = Sha256::new();
@@ -51,13 +55,13 @@ impl Partial {
         Ok(())
     }
 
-    /// Compares the content with what its ETag promises. Returns its digest if that is another one.
+    /// Compares the content with what its ETag promises. Returns its digest if it differs.
     pub fn verify(&self, etag: &str) -> io::Result<Option<WrongDigest>> {
         let sha256 = || Ok(hex(&self.sha256.clone().finalize()));
         compare(etag, sha256, || git_sha1(&self.path))
     }
 
-    /// Gives the file its final name, when the content is on disk.
+    /// Renames the file to its final name after its content is on disk.
     pub fn persist(self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         drop(self.file); // Windows renames no open files
@@ -80,7 +84,7 @@ pub struct WrongDigest {
     pub found: String,
 }
 
-/// Compares the file `path` with what its ETag promises. Returns its digest if that is another one.
+/// Compares the file `path` with what its ETag promises. Returns its digest if it differs.
 pub fn verify_file(path: &Path, etag: &str) -> io::Result<Option<WrongDigest>> {
     let sha256 = || {
         let mut sha256 = Sha256::new();

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use super::Hub;
 
+/// The largest number of seconds or milliseconds that is not reduced.
+const LONGEST: u64 = 1_000_000;
 const DEFAULT_TIMEOUT: u64 = 10;
 const DEFAULT_RETRY_DELAY_MS: u64 = 1000;
 
@@ -36,7 +38,8 @@ impl Hub {
             var(name).is_some_and(|v| matches!(v.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
         };
         let number = |name: &str, default: u64| {
-            var(name).and_then(|v| v.trim().parse().ok()).filter(|&n| n > 0).unwrap_or(default)
+            let number: Option<u64> = var(name).and_then(|v| v.trim().parse().ok());
+            number.filter(|&n| n > 0).unwrap_or(default).min(LONGEST)
         };
         let home = folder("HF_HOME").unwrap_or_else(|| {
             let cache = folder("XDG_CACHE_HOME").unwrap_or_else(|| expand("~/.cache", var));

@@ -134,7 +134,9 @@ impl FeatureMap for HostMap {
     }
 
     fn visit(&self, visit: &mut dyn FnMut(&[f32])) -> Result<(), Error> {
-        for (block, plane) in self.data().chunks_exact(self.shape.plane()).enumerate() {
+        // A map that was shrunk in place has more data than blocks.
+        let blocks = self.data().chunks_exact(self.shape.plane()).take(self.shape.blocks());
+        for (block, plane) in blocks.enumerate() {
             let pixels = &plane[..self.shape.pixels() * BLOCK];
             match self.shape.channels - block * BLOCK {
                 BLOCK.. => visit(pixels),

@@ -54,7 +54,7 @@ pub enum CudaError {
     /// The device has too little free memory.
     #[error(
         "cuda:{device} has {:.2} GB of {:.2} GB of memory free, and {:.2} GB more are needed: \
-         use a smaller picture or --device cpu, or close other programs on the device",
+         use a smaller picture, a half-precision --dtype or --device cpu, or close other programs on the device",
         gigabytes(free),
         gigabytes(total),
         gigabytes(asked)

@@ -64,6 +64,30 @@ fn a_refused_range_starts_over() {
     assert_eq!(starts, [Some(5000), None]);
 }
 
+/// Bytes that are received again are no progress, which would allow another five attempts.
+#[test]
+fn a_server_that_never_sends_the_whole_file_is_given_up() {
+    let mut repository = super::repository(Mood::NeverWhole);
+    repository.files.insert(FULL.into(), vec![7; 5 << 20]);
+    let user = User::new([(FIRST, repository)]);
+    user.encode("", &[]).code(3);
+    assert!(user.hub.gets(FULL).len() <= 15, "{} requests", user.hub.gets(FULL).len());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_place_of_a_partial_file_is_not_followed() {
+    let user = User::with(Mood::Fine);
+    let victim = user.folder.path("victim");
+    std::fs::write(&victim, b"precious").expect("a file");
+    let partial = user.leave_partial(b"");
+    std::fs::remove_file(&partial).expect("a file");
+    std::os::unix::fs::symlink(&victim, &partial).expect("a link");
+    user.encode("", &[]).code(0);
+    user.has_the_weights();
+    assert_eq!(std::fs::read(victim).expect("a file"), b"precious");
+}
+
 #[test]
 fn leftovers_of_an_earlier_download_are_completed_or_replaced() {
     let whole = weights();

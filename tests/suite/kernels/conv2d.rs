@@ -152,6 +152,9 @@ fn a_1x1_convolution_works_in_place() {
             let mut map = HostMap::from_planes(&planes, shape);
             conv.run_in_place(level, &mut map).unwrap();
             assert!(rms_error(&map.to_planes(), &truth) < 1e-6);
+            let mut visited = 0;
+            map.visit(&mut |values| visited += values.len()).unwrap();
+            assert_eq!(visited, co * shape.pixels());
             check_sums(&map, &truth, "in place");
         }
     }

@@ -42,6 +42,8 @@ pub enum Mood {
     WithoutRanges,
     /// GET requests with a range are refused (416).
     RangesRefused,
+    /// Whole files are cut off in the middle, and ranges are refused (416).
+    NeverWhole,
     /// With a redirect to another server, as for large files.
     Redirect(String),
     /// With so many redirects on the same server first.
@@ -218,7 +220,7 @@ fn metadata(name: &str, bytes: &[u8], mood: &Mood, is_get: bool) -> String {
 fn content(name: &str, whole: &[u8], start: Option<usize>, mood: &mut Mood, metadata: &str) -> Response {
     let start = start.filter(|_| *mood != Mood::WithoutRanges);
     let from = start.unwrap_or(0);
-    if from > 0 && (*mood == Mood::RangesRefused || from >= whole.len()) {
+    if from > 0 && (matches!(mood, Mood::RangesRefused | Mood::NeverWhole) || from >= whole.len()) {
         return Response::status(416, &format!("Content-Range: bytes */{}\r\n", whole.len()));
     }
     let mut body = whole[from..].to_vec();
@@ -233,6 +235,7 @@ fn content(name: &str, whole: &[u8], start: Option<usize>, mood: &mut Mood, meta
             body.truncate(announced / 2);
             stalls = matches!(mood, Mood::Stalling(_));
         }
+        Mood::NeverWhole if announced > 1000 => body.truncate(announced / 2),
         Mood::Damaged(file) if *file == name => body[announced / 2] ^= 1,
         _ => {}
     }
