@@ -1,6 +1,6 @@
 //! candle-transformers' AutoEncoderKL with the same weights, as an independent reference.
 //!
-//! It uses candle's own operations: it is slow, and shares no arithmetic with [`crate::model`] and [`crate::kernels`].
+//! It uses candle's own operations: it is slow, and shares no arithmetic with [`crate::model`] and its kernels.
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;

@@ -21,7 +21,7 @@ impl Coefficients {
     /// `y = (x − mean)/√(variance + eps)·γ + β` over each group, as `x·scale + shift` per channel.
     ///
     /// The variance is E\[x²\] − E\[x\]², in f64 from sums that are exact to about 1e-7 of the spread around a value
-    /// nearby (see [`sums`](super::sums)), so that a mean far from zero does no harm.
+    /// nearby (see `sums.rs`), so that a mean far from zero does no harm.
     ///
     /// # Panics
     /// If parameters, sums and shape have different numbers of channels, or the groups do not divide them.

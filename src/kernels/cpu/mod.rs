@@ -2,16 +2,16 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`backend`] | [`Cpu`], the implementation of [`Backend`](super::Backend) |
-//! | [`feature_map`] | activations, blocked by 16 channels, and the sums that their writer kept |
-//! | [`conv2d`] | convolution, with group norm, activation, bias and residual in the same pass |
-//! | [`group_norm`] | a group norm's statistics as a scale and a shift per channel |
-//! | [`attention`] | one head over all positions, in memory that grows with their number |
-//! | [`sums`] | sums per channel that do not depend on the number of threads |
-//! | [`gemm`] | the matrix product that all operations use |
-//! | [`level`] | which instructions this machine has: AVX-512, AVX2 with FMA, or neither |
-//! | [`simd`] | vector code, written once for all levels |
-//! | [`memory`] | aligned and reused memory |
+//! | `backend` | [`Cpu`], the implementation of [`Backend`](super::Backend) |
+//! | `feature_map` | activations, blocked by 16 channels, and the sums that their writer kept |
+//! | `conv2d` | convolution, with group norm, activation, bias and residual in the same pass |
+//! | `group_norm` | a group norm's statistics as a scale and a shift per channel |
+//! | `attention` | one head over all positions, in memory that grows with their number |
+//! | `sums` | sums per channel that do not depend on the number of threads |
+//! | `gemm` | the matrix product that all operations use |
+//! | `level` | which instructions this machine has: AVX-512, AVX2 with FMA, or neither |
+//! | `simd` | vector code, written once for all levels |
+//! | `memory` | aligned and reused memory |
 
 pub mod attention;
 mod backend;
