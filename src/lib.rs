@@ -1,4 +1,4 @@
-//! Encodes pictures into Stable Diffusion latents and decodes them back, exactly as `diffusers` does.
+//! Encodes pictures into Stable Diffusion latents and decodes them back, with the results of `diffusers` up to rounding.
 //!
 //! ```text
 //! picture file → pixels [n,3,h,w] in −1..1 → encoder → quant_conv → moments [n,8,h/8,w/8]

@@ -136,7 +136,7 @@ impl Segment {
                     add_value(s, s.sub(x, pivots[i - whole]), &mut sums[i - whole]);
                 }
             }
-            self.from_distances(s, &sums)
+            self.totals(s, &sums)
         }
     }
 
@@ -145,7 +145,7 @@ impl Segment {
     /// # Safety
     /// As for [`Segment::run`].
     #[inline(always)]
-    unsafe fn from_distances<S: Simd>(self, s: S, sums: &[[S::V; 2]; CHAINS]) -> PanelSums {
+    unsafe fn totals<S: Simd>(self, s: S, sums: &[[S::V; 2]; CHAINS]) -> PanelSums {
         let mut distances = [[0.0; BLOCK]; 2];
         for (i, sums) in sums.iter().enumerate() {
             for (total, &sum) in distances.iter_mut().zip(sums) {

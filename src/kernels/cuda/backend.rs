@@ -146,8 +146,8 @@ impl Backend for Cuda {
         _: &mut Workspace<Self>,
     ) -> Result<(), Error> {
         Ok(match output {
-            ConvOutput::Replace(y) => convolution.convolve(input.map, input.norm, y, false),
-            ConvOutput::AddTo(y) => convolution.convolve(input.map, input.norm, y, true),
+            ConvOutput::Replace(y) => convolution.convolve(input.map, input.norm, y),
+            ConvOutput::AddTo(y) => convolution.convolve_add(input.map, input.norm, y),
         }?)
     }
 
@@ -158,7 +158,7 @@ impl Backend for Cuda {
         workspace: &mut Workspace<Self>,
     ) -> Result<DeviceMap, Error> {
         let mut y = workspace.take(convolution.output(x.shape()));
-        convolution.convolve(&x, None, &mut y, false)?;
+        convolution.convolve(&x, None, &mut y)?;
         workspace.give(x);
         Ok(y)
     }
@@ -173,8 +173,8 @@ impl Backend for Cuda {
         let mut h = workspace.take(x.shape());
         norm.apply(&x, &mut h)?;
         let [mut q, mut k] = [workspace.take(x.shape()), workspace.take(x.shape())];
-        attention.to_q.convolve(&h, None, &mut q, false)?;
-        attention.to_k.convolve(&h, None, &mut k, false)?;
+        attention.to_q.convolve(&h, None, &mut q)?;
+        attention.to_k.convolve(&h, None, &mut k)?;
         attention.values.attend([&q, &k, &h], &mut x)?;
         for map in [q, k, h] {
             workspace.give(map);

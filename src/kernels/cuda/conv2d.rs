@@ -13,8 +13,27 @@ use super::map::{DeviceMap, EIGHT, elements, padded};
 use super::memory::launch;
 
 impl DeviceFilters {
-    /// `y = conv(norm(x))`, or `y += conv(norm(x))` if `add`; with or without the norm.
+    /// `y = conv(norm(x))`, with or without the norm.
     pub fn convolve(
+        &self,
+        x: &DeviceMap,
+        norm: Option<&DeviceCoefficients>,
+        y: &mut DeviceMap,
+    ) -> Result<(), CudaError> {
+        self.queue(x, norm, y, false)
+    }
+
+    /// `y += conv(norm(x))`, with or without the norm.
+    pub fn convolve_add(
+        &self,
+        x: &DeviceMap,
+        norm: Option<&DeviceCoefficients>,
+        y: &mut DeviceMap,
+    ) -> Result<(), CudaError> {
+        self.queue(x, norm, y, true)
+    }
+
+    fn queue(
         &self,
         x: &DeviceMap,
         norm: Option<&DeviceCoefficients>,

@@ -104,7 +104,11 @@ fn check(engine: &Arc<Engine>, bound: f64, random: &mut Random, case: &Case) {
     });
     let filters = DeviceFilters::upload(engine, kind, &weight, &bias).expect(&what);
     let mut y = if add { map(engine, &residual, out) } else { empty(engine) };
-    filters.convolve(&x, norm.as_ref(), &mut y, add).expect(&what);
+    match add {
+        true => filters.convolve_add(&x, norm.as_ref(), &mut y),
+        false => filters.convolve(&x, norm.as_ref(), &mut y),
+    }
+    .expect(&what);
     assert_eq!(y.shape(), out, "{what}");
     let error = rms_error(&y.fetch().expect(&what), &truth);
     assert!(error < bound, "{what}: {error:e}");
@@ -112,7 +116,7 @@ fn check(engine: &Arc<Engine>, bound: f64, random: &mut Random, case: &Case) {
     // A second convolution also reads the padding channels, which must be zero.
     let again = DeviceFilters::upload(engine, ConvKind::Point, &vec![1.0; co], &[0.0]).expect(&what);
     let mut sum = empty(engine);
-    again.convolve(&y, None, &mut sum, false).expect(&what);
+    again.convolve(&y, None, &mut sum).expect(&what);
     let sums = sum.fetch().expect(&what);
     assert!(sums.iter().all(|x| x.is_finite()) && sums.len() == out.pixels(), "{what}");
 }
@@ -245,7 +249,7 @@ fn maps_and_weights_of_two_devices_are_not_mixed() {
     let filters = DeviceFilters::upload(one.engine(), ConvKind::Point, &[0.0; 64], &[0.0; 8]).expect("room");
     let norm = device_norm(one.engine(), (&[1.0; 8], &[0.0; 8]), 2);
     let [here, there] = [&one, &other].map(|cuda| map(cuda.engine(), &[0.0; 160], shape));
-    let convolve = |x: &DeviceMap, cuda: &Cuda| filters.convolve(x, None, &mut empty(cuda.engine()), false);
+    let convolve = |x: &DeviceMap, cuda: &Cuda| filters.convolve(x, None, &mut empty(cuda.engine()));
     assert!(convolve(&here, &one).is_ok());
     assert!(convolve(&there, &one).is_err() && convolve(&here, &other).is_err());
     assert!(norm.of(&here, Activation::Silu).is_ok() && norm.of(&there, Activation::Silu).is_err());
@@ -272,7 +276,10 @@ fn mismatched_shapes_and_memory_on_cuda_are_errors() {
         let filters =
             DeviceFilters::upload(engine, ConvKind::Same, &[0.0; 4 * 3 * 9], &[0.0; 4]).expect("room");
         let x = map(engine, &[0.0; 3 * 20], Shape::new(3, 4, 5));
-        let fits = |x: &DeviceMap, y: &mut DeviceMap, add| filters.convolve(x, None, y, add).is_ok();
+        let fits = |x: &DeviceMap, y: &mut DeviceMap, add| match add {
+            true => filters.convolve_add(x, None, y).is_ok(),
+            false => filters.convolve(x, None, y).is_ok(),
+        };
         assert!(fits(&x, &mut empty(engine), false));
         assert!(!fits(&x, &mut empty(engine), true), "nothing to add to");
         assert!(!fits(&map(engine, &[0.0; 20], Shape::new(1, 4, 5)), &mut empty(engine), false));
