@@ -153,6 +153,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn models_on_any_device_are_shared_by_threads() {
+        fn shared<T: Send + Sync + ?Sized>() {}
+        shared::<dyn EncodePictures>();
+        shared::<dyn DecodeLatents>();
+    }
+
+    #[test]
     fn devices_have_numbers() {
         assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
         for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CPU"] {

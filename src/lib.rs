@@ -85,10 +85,7 @@ pub mod stock;
 pub mod internals {
     #[cfg(feature = "cuda")]
     pub use crate::kernels::cuda;
-    pub use crate::kernels::{
-        Activation, ConvInput, ConvKind, ConvOutput, ConvParameters, NormParameters, Shape, Workspace, cpu,
-        reference,
-    };
+    pub use crate::kernels::{Activation, ConvKind, NormParameters, Shape, Workspace, cpu, reference};
     pub use crate::model::decoder::Decoder;
     pub use crate::model::encoder::Encoder;
     pub use crate::model::layers::Conv2d;

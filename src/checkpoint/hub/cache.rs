@@ -4,7 +4,7 @@
 //! models--owner--name/refs/main                          the commit that a branch or tag points to
 //! models--owner--name/snapshots/COMMIT/vae/config.json   a link into blobs/
 //! models--owner--name/blobs/ETAG                         the content of a file
-//! models--owner--name/blobs/ETAG.incomplete              the part of it that has arrived
+//! models--owner--name/blobs/ETAG.incomplete              the bytes received so far
 //! .locks/models--owner--name/ETAG.lock                   held during a download
 //! ```
 
@@ -12,7 +12,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Component, Path, PathBuf};
 use std::{io, iter};
 
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::{Repo, RepoType};
 
 /// The folder of one repository, seen at one revision.
 pub struct RepoCache {
@@ -24,11 +24,10 @@ pub struct RepoCache {
 impl RepoCache {
     /// The folder of the model `id` in `cache`. Nothing is created.
     pub fn new(cache: &Path, id: &str, revision: &str) -> Self {
-        let cache = Cache::new(cache.to_path_buf());
         let name = Repo::new(id.to_string(), RepoType::Model).folder_name();
         Self {
-            folder: cache.path().join(&name),
-            locks: cache.path().join(".locks").join(&name),
+            folder: cache.join(&name),
+            locks: cache.join(".locks").join(&name),
             revision: revision.to_string(),
         }
     }

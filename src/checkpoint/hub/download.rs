@@ -87,7 +87,7 @@ impl Repository<'_> {
             match partial.verify(&remote.etag).map_err(explain)? {
                 None => return partial.persist(&self.cache.blob(&remote.etag)).map_err(explain),
                 Some(_) if is_resumed => {
-                    // The damage may be in what an earlier run left.
+                    // The part from an earlier run may be damaged.
                     partial.clear().map_err(explain)?;
                     is_resumed = false;
                 }
@@ -104,7 +104,7 @@ impl Repository<'_> {
         }
     }
 
-    /// Appends to `partial` until all bytes have arrived, over as many connections as that takes.
+    /// Appends to `partial` until it is complete, reconnecting as often as needed.
     fn receive(&self, remote: &Remote, partial: &mut Partial) -> Result<(), HubError> {
         let client = Client::for_download(self.hub);
         let mut retries = Retries::new(self.hub);
@@ -123,7 +123,7 @@ impl Repository<'_> {
         }
     }
 
-    /// Asks once for the bytes that `partial` lacks, and appends what arrives.
+    /// Requests the missing bytes once, and appends what is received.
     fn receive_once(&self, client: &Client, remote: &Remote, partial: &mut Partial) -> Result<(), Fault> {
         let disk = |e: io::Error| Fault::Final(self.explain(e, remote.file));
         if remote.size.is_some_and(|size| partial.len() > size) {

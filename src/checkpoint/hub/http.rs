@@ -24,7 +24,7 @@ pub struct Client<'a> {
     variable: &'static str,
 }
 
-/// What a server answered. Any status is an answer.
+/// A server's response, whatever its status.
 pub struct Answer {
     pub response: Response<Body>,
     /// Whether it is from the hub itself, not from a host that the hub redirected to.
@@ -48,12 +48,12 @@ enum Method {
 }
 
 impl<'a> Client<'a> {
-    /// Asks about files.
+    /// A client for metadata.
     pub fn for_metadata(hub: &'a Hub) -> Self {
         Self::new(hub, hub.metadata_timeout, "HF_HUB_ETAG_TIMEOUT")
     }
 
-    /// Downloads files.
+    /// A client for the content of files.
     pub fn for_download(hub: &'a Hub) -> Self {
         Self::new(hub, hub.download_timeout, "HF_HUB_DOWNLOAD_TIMEOUT")
     }
@@ -170,7 +170,7 @@ pub struct Retries<'a> {
 }
 
 impl<'a> Retries<'a> {
-    /// The first try is under way.
+    /// Starts with the first try.
     pub fn new(hub: &'a Hub) -> Self {
         Self { hub, tries: 1 }
     }
@@ -216,7 +216,7 @@ fn has_same_origin(a: &Uri, b: &Uri) -> bool {
     a.scheme() == b.scheme() && port(a) == port(b) && hosts.is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
-/// The address that `location` means, seen from `base`; nothing if it is invalid or leaves https for http.
+/// Resolves `location` relative to `base`. Returns `None` if it is invalid or leaves https for http.
 fn resolve(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next()?;
     let (scheme, authority) = (base.scheme_str()?, base.authority()?);
