@@ -1,9 +1,10 @@
 //! The header of a picture file, read without decoding any pixels.
 
 use image::metadata::Orientation;
-use image::{ExtendedColorType, ImageDecoder};
+use image::{ExtendedColorType, ImageDecoder, ImageFormat};
 
 use super::PictureError;
+use super::jpeg::JpegDecoder;
 use super::read::decoder;
 
 /// The header of a picture file.
@@ -22,7 +23,7 @@ pub struct Facts {
 /// The colours of a picture file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Color {
-    /// The channels: `grey`, `RGB` and so on.
+    /// The channels: `grey`, `RGB`, `CMYK`, `YCCK` and so on. `RGB` includes the YCbCr of JPEG.
     pub kind: &'static str,
     /// Bits per channel.
     pub bits: u16,
@@ -33,10 +34,14 @@ impl Facts {
     pub fn of(bytes: &[u8]) -> Result<Self, PictureError> {
         let (format, mut decoder) = decoder(bytes)?;
         let orientation = decoder.orientation().map_err(PictureError::Decode)?;
+        let mut color = Color::of(decoder.original_color_type());
+        if format == ImageFormat::Jpeg && JpegDecoder::new(bytes)?.is_ycck() {
+            color.kind = "YCCK";
+        }
         Ok(Self {
             format: format!("{format:?}").to_uppercase(),
             stored: decoder.dimensions(),
-            color: Color::of(decoder.original_color_type()),
+            color,
             turn: turn(orientation),
         })
     }

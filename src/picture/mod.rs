@@ -3,12 +3,14 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`read`] | a picture file → [`Picture`], upright and without alpha |
+//! | `jpeg` | JPEG file → the same bytes as in Pillow |
 //! | [`facts`] | the header of a picture file |
 //! | [`resize`] | Pillow's LANCZOS |
 //! | [`tensor`] | [`Picture`] ⇄ tensor `[1, 3, h, w]` in −1..1 |
 //! | [`mod@write`] | [`Picture`] → PNG, JPEG or WebP |
 
 pub mod facts;
+mod jpeg;
 pub mod read;
 pub mod resize;
 pub mod tensor;
@@ -49,6 +51,9 @@ pub enum PictureError {
     /// A JPEG file without an end-of-image marker.
     #[error("the picture is incomplete; download or copy it again")]
     Incomplete,
+    /// A JPEG file of a kind that is not supported, such as `with arithmetic coding`.
+    #[error("a JPEG {0} is not supported")]
+    UnsupportedJpeg(String),
     /// The model's output is not a picture.
     #[error("{bad} of {all} decoded values are NaN or infinite")]
     NotFinite {

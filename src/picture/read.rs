@@ -7,6 +7,7 @@ use std::str::FromStr;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use super::jpeg::JpegDecoder;
 use super::{MAX_PIXELS, Picture, PictureError};
 
 /// The RGB colour, 0..255 per channel, behind transparent pictures.
@@ -47,8 +48,8 @@ impl Picture {
     /// equal R, G and B, alpha composited onto `background`.
     ///
     /// # Errors
-    /// [`PictureError::UnknownFormat`], [`PictureError::Decode`], [`PictureError::Incomplete`] or
-    /// [`PictureError::TooLarge`].
+    /// [`PictureError::UnknownFormat`], [`PictureError::Decode`], [`PictureError::Incomplete`],
+    /// [`PictureError::UnsupportedJpeg`] or [`PictureError::TooLarge`].
     pub fn from_bytes(bytes: &[u8], background: Background) -> Result<Self, PictureError> {
         let (_, mut decoder) = decoder(bytes)?;
         let (width, height) = decoder.dimensions();
@@ -98,43 +99,22 @@ fn composite(color: [f32; 3], alpha: f32, background: [f32; 3]) -> [f32; 3] {
 }
 
 /// Returns the format of a picture file and a decoder within [`MAX_PIXELS`]. No pixel is decoded yet.
-pub(super) fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + '_), PictureError> {
+pub(super) fn decoder(bytes: &[u8]) -> Result<(ImageFormat, Box<dyn ImageDecoder + '_>), PictureError> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let mut reader = reader.map_err(PictureError::Read)?;
     let format = reader.format().ok_or(PictureError::UnknownFormat)?;
-    if format == ImageFormat::Jpeg && !is_complete_jpeg(bytes) {
-        return Err(PictureError::Incomplete);
-    }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_PIXELS * 8); // bytes of a 16-bit RGBA pixel
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(PictureError::Decode)?;
+    let decoder: Box<dyn ImageDecoder> = match format {
+        ImageFormat::Jpeg => Box::new(JpegDecoder::new(bytes)?),
+        _ => Box::new(reader.into_decoder().map_err(PictureError::Decode)?),
+    };
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(PictureError::TooLarge { width, height });
     }
     Ok((format, decoder))
-}
-
-/// Checks whether a JPEG file has its end-of-image marker. Without it, the decoder fills the missing part with grey
-/// and reports no error.
-///
-/// Walks from marker to marker (ITU-T T.81, annex B): a segment states its length; within a scan, 0xff is followed by
-/// 0 or is a restart marker.
-fn is_complete_jpeg(bytes: &[u8]) -> bool {
-    let mut at = 2; // after the start-of-image marker
-    while let Some(&[first, second]) = bytes.get(at..at + 2) {
-        at += match (first, second) {
-            (0xff, 0xd9) => return true,
-            (0xff, 0x01 | 0xd0..=0xd8) => 2,
-            (0xff, 0x00 | 0xff) | (..0xff, _) => 1, // data, or padding before a marker
-            (0xff, _) => match bytes.get(at + 2..at + 4) {
-                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
-                _ => return false,
-            },
-        };
-    }
-    false
 }
 
 #[cfg(test)]
