@@ -65,7 +65,7 @@ fn main() {
 fn convolution(level: Level, peak: f64, kind: ConvKind, [c, h, w]: [usize; 3], channels: usize) {
     let input = Shape::new(c, h, w);
     let output = kind.output(input, channels);
-    let x = HostMap::from_planes(&wave(c * h * w), input);
+    let x = HostMap::from_planes(&wave(c * h * w), input).unwrap();
     let weight = wave(channels * c * kind.taps());
     let norm = Coefficients {
         scale: vec![0.9; input.blocks() * 16],
@@ -92,7 +92,7 @@ fn convolution(level: Level, peak: f64, kind: ConvKind, [c, h, w]: [usize; 3], c
 }
 
 fn attention(level: Level, peak: f64, shape: Shape) {
-    let map = HostMap::from_planes(&wave(shape.channels * shape.pixels()), shape);
+    let map = HostMap::from_planes(&wave(shape.channels * shape.pixels()), shape).unwrap();
     let mut out = HostMap::default();
     let run = best(|| attend(level, [&map, &map, &map], &mut out).expect("equal shapes"));
     let flops = 4.0 * (shape.pixels() * shape.pixels() * shape.channels) as f64;

@@ -1,5 +1,7 @@
 //! Why an operation failed, on any backend.
 
+use std::io;
+
 use super::Precision;
 
 /// Why an operation failed.
@@ -17,6 +19,14 @@ pub enum Error {
         /// The precision of the computation.
         precision: Precision,
     },
+    /// The system refuses memory of the host.
+    #[error("cannot allocate {:.1} MB of memory ({cause}): use a smaller picture, or crop it", *bytes as f64 / 1e6)]
+    Memory {
+        /// How much was asked for.
+        bytes: u64,
+        /// The reason.
+        cause: io::Error,
+    },
     /// A parameter cannot be read.
     #[error("{0}")]
     Parameter(String),
@@ -26,6 +36,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The system refuses memory for `len` values.
+    pub(super) fn memory<T>(len: usize, cause: impl Into<io::Error>) -> Self {
+        Self::Memory { bytes: (len as u64).saturating_mul(size_of::<T>() as u64), cause: cause.into() }
+    }
+
     /// Finds the kernels' error in an error of the model.
     pub fn find(error: &candle_core::Error) -> Option<&Self> {
         match error {

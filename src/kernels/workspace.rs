@@ -113,8 +113,8 @@ mod tests {
         let mut space = Workspace::checkout(&cpu);
         let (small, large) = (Shape::new(16, 8, 8), Shape::new(16, 32, 32));
         let [mut a, mut b] = [space.take(small), space.take(large)];
-        a.reshape(small);
-        b.reshape(large);
+        a.reshape(small).expect("memory");
+        b.reshape(large).expect("memory");
         let memory = b.data().as_ptr();
         space.give(b);
         space.give(a);
@@ -124,7 +124,7 @@ mod tests {
         drop(space);
         let mut space = Workspace::checkout(&cpu);
         let mut last = space.take(large);
-        last.reshape(large);
+        last.reshape(large).expect("memory");
         assert_eq!(last.data().as_ptr(), memory, "the next workspace has the same memory");
         space.take(Shape::new(16, 64, 64));
         assert!(space.memory.spare.is_empty(), "maps that are too small are freed");
@@ -136,7 +136,7 @@ mod tests {
         let shape = Shape::new(16, 8, 8);
         let mut space = Workspace::checkout(&cpu);
         let mut map = space.take(shape);
-        map.reshape(shape);
+        map.reshape(shape).expect("memory");
         space.give(map);
         drop(space);
         cpu.release();

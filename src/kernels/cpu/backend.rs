@@ -10,6 +10,7 @@ use super::conv2d::{Conv2d, PackedFilters};
 use super::feature_map::HostMap;
 use super::group_norm::Coefficients;
 use super::level::{Level, LevelError};
+use super::memory::free_scratch;
 
 /// The CPU, at one level of instructions. Computes in f32, on the current rayon thread pool.
 ///
@@ -91,6 +92,7 @@ impl Backend for Cpu {
 
     fn release(&self) {
         self.workspaces.clear();
+        free_scratch();
     }
 
     fn convolution(&self, parameters: ConvParameters) -> Result<ConvParameters, Error> {
@@ -110,12 +112,11 @@ impl Backend for Cpu {
     }
 
     fn load(&self, planes: &[f32], shape: Shape, map: &mut HostMap) -> Result<(), Error> {
-        map.read_planes(planes, shape);
-        Ok(())
+        map.read_planes(planes, shape)
     }
 
     fn fetch(&self, map: &HostMap) -> Result<Vec<f32>, Error> {
-        Ok(map.to_planes())
+        map.to_planes()
     }
 
     fn normalize(

@@ -2,7 +2,7 @@
 
 use crate::kernels::{Error, FeatureMap, Precision, Shape};
 
-use super::memory::Aligned;
+use super::memory::{Aligned, zeros};
 use super::simd::BLOCK;
 
 /// Activations `[c/16][h·w][16]` of one picture, in f32.
@@ -45,31 +45,35 @@ impl Shape {
 
 impl HostMap {
     /// A map of zeros.
-    pub fn new(shape: Shape) -> Self {
-        Self { data: Aligned::zeroed(shape.floats()), shape, sums: None }
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the system refuses the memory, as in all functions of a map that return a `Result`.
+    pub fn new(shape: Shape) -> Result<Self, Error> {
+        Ok(Self { data: Aligned::zeroed(shape.floats())?, shape, sums: None })
     }
 
     /// Copies `[c, h, w]` planes.
-    pub fn from_planes(planes: &[f32], shape: Shape) -> Self {
+    pub fn from_planes(planes: &[f32], shape: Shape) -> Result<Self, Error> {
         let mut map = Self::default();
-        map.read_planes(planes, shape);
-        map
+        map.read_planes(planes, shape)?;
+        Ok(map)
     }
 
     /// Changes the shape; the content is then unspecified.
-    pub fn reshape(&mut self, shape: Shape) {
-        self.data.ensure(shape.floats());
+    pub fn reshape(&mut self, shape: Shape) -> Result<(), Error> {
+        self.data.ensure(shape.floats())?;
         self.shape = shape;
         self.sums = None;
+        Ok(())
     }
 
     /// Takes the shape and copies `[c, h, w]` planes.
     ///
     /// # Panics
     /// If the number of values is not that of the shape.
-    pub fn read_planes(&mut self, planes: &[f32], shape: Shape) {
+    pub fn read_planes(&mut self, planes: &[f32], shape: Shape) -> Result<(), Error> {
         assert_eq!(planes.len(), shape.channels * shape.pixels(), "planes for a map of {shape}");
-        self.reshape(shape);
+        self.reshape(shape)?;
         let pixels = shape.pixels();
         for (block, blocked) in self.data.as_mut_slice().chunks_exact_mut(shape.plane()).enumerate() {
             for lane in 0..BLOCK {
@@ -82,18 +86,19 @@ impl HostMap {
                 }
             }
         }
+        Ok(())
     }
 
     /// A copy as `[c, h, w]` planes.
-    pub fn to_planes(&self) -> Vec<f32> {
+    pub fn to_planes(&self) -> Result<Vec<f32>, Error> {
         let pixels = self.shape.pixels();
-        let mut planes = vec![0.0; self.shape.channels * pixels];
+        let mut planes = zeros(self.shape.channels * pixels)?;
         for (channel, plane) in planes.chunks_exact_mut(pixels.max(1)).enumerate() {
             let blocked = &self.data()[channel / BLOCK * self.shape.plane()..];
             let lane = blocked.chunks_exact(BLOCK).map(|pixel| pixel[channel % BLOCK]);
             plane.iter_mut().zip(lane).for_each(|(to, x)| *to = x);
         }
-        planes
+        Ok(planes)
     }
 
     /// The sums of each channel, if the map's writer kept them.

@@ -4,50 +4,66 @@
 //! for its current work item ([`with_scratch`]), and the owner of an operation keeps what [`Aligned::ensure`] gives.
 
 use std::cell::RefCell;
+use std::io;
 use std::marker::PhantomData;
 
-use memmap2::MmapMut;
+use bytemuck::Zeroable;
+
+use crate::kernels::Error;
+
+use super::pages::Pages;
 
 /// Floats that start at a page boundary.
-///
-/// The pages come from the system and not from the allocator, which would keep tens of megabytes after they are freed.
 #[derive(Default)]
 pub struct Aligned {
-    pages: Option<MmapMut>,
+    pages: Option<Pages>,
     len: usize,
 }
 
 impl Aligned {
     /// Zeros, on pages that the system maps when they are first written.
     ///
-    /// # Panics
-    /// If the system refuses the memory.
-    pub fn zeroed(len: usize) -> Self {
-        let pages = MmapMut::map_anon(len.max(1) * size_of::<f32>());
-        Self { pages: Some(pages.expect("memory for feature maps")), len }
+    /// # Errors
+    /// [`Error::Memory`] if the system refuses the memory.
+    pub fn zeroed(len: usize) -> Result<Self, Error> {
+        let pages = Pages::zeroed(len).map_err(|cause| Error::memory::<f32>(len, cause))?;
+        Ok(Self { pages: Some(pages), len })
     }
 
     /// Resizes to `len` floats of unspecified content.
-    pub fn ensure(&mut self, len: usize) {
-        if self.capacity() < len {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the system refuses the memory. The old memory is freed then.
+    pub fn ensure(&mut self, len: usize) -> Result<(), Error> {
+        if !self.pages.as_ref().is_some_and(|pages| pages.fit(len)) {
             *self = Self::default(); // frees the old memory before it asks for more
-            *self = Self::zeroed(len);
+            *self = Self::zeroed(len)?;
         }
         self.len = len;
+        Ok(())
     }
 
     /// How many floats `ensure` can give without asking the system.
     pub fn capacity(&self) -> usize {
-        self.pages.as_ref().map_or(0, |pages| pages.len() / size_of::<f32>())
+        self.pages.as_ref().map_or(0, |pages| pages.floats().len())
     }
 
     pub fn as_slice(&self) -> &[f32] {
-        self.pages.as_ref().map_or(&[], |pages| &bytemuck::cast_slice(pages)[..self.len])
+        self.pages.as_ref().map_or(&[], |pages| &pages.floats()[..self.len])
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        self.pages.as_mut().map_or(&mut [], |pages| &mut bytemuck::cast_slice_mut(pages)[..self.len])
+        self.pages.as_mut().map_or(&mut [], |pages| &mut pages.floats_mut()[..self.len])
     }
+}
+
+/// `len` zeros from the allocator, for what leaves the kernels.
+///
+/// # Errors
+/// [`Error::Memory`] if the allocator refuses the memory.
+pub fn zeros<T: Zeroable>(len: usize) -> Result<Vec<T>, Error> {
+    bytemuck::allocation::try_zeroed_vec(len)
+        .map_err(|()| Error::memory::<T>(len, io::ErrorKind::OutOfMemory))
 }
 
 thread_local! {
@@ -55,11 +71,25 @@ thread_local! {
 }
 
 /// Lends `len` floats of unspecified content, the same memory each time on one thread. `work` must not call this again.
-pub fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+///
+/// # Errors
+/// [`Error::Memory`] if the system refuses the memory; `work` is not called then.
+pub fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> Result<R, Error> {
     SCRATCH.with_borrow_mut(|scratch| {
-        scratch.ensure(len);
-        work(scratch.as_mut_slice())
+        scratch.ensure(len)?;
+        Ok(work(scratch.as_mut_slice()))
     })
+}
+
+/// Frees the scratch memory of all threads of the current pool. A thread that is using its own keeps it.
+pub fn free_scratch() {
+    rayon::broadcast(|_| {
+        SCRATCH.with(|scratch| {
+            if let Ok(mut scratch) = scratch.try_borrow_mut() {
+                *scratch = Aligned::default();
+            }
+        });
+    });
 }
 
 /// A slice that several threads write concurrently, at disjoint positions.

@@ -12,6 +12,7 @@
 //! | `level` | which instructions this machine has: AVX-512, AVX2 with FMA, or neither |
 //! | `simd` | vector code, written once for all levels |
 //! | `memory` | aligned and reused memory |
+//! | `pages` | where it comes from |
 
 pub mod attention;
 mod backend;
@@ -21,6 +22,7 @@ mod gemm;
 pub mod group_norm;
 pub mod level;
 mod memory;
+mod pages;
 pub mod simd;
 mod sums;
 

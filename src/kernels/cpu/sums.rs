@@ -8,9 +8,11 @@
 
 use rayon::prelude::*;
 
+use crate::kernels::Error;
+
 use super::feature_map::ChannelSums;
 use super::level::Level;
-use super::memory::Shared;
+use super::memory::{Shared, zeros};
 use super::simd::{BLOCK, Kernel, Simd};
 
 /// The sum and the sum of squares of sixteen channels.
@@ -24,8 +26,8 @@ pub struct SegmentSums {
 
 impl SegmentSums {
     /// Zeros for `panels` panels of `segments` segments.
-    pub fn new(panels: usize, segments: usize) -> Self {
-        Self { values: vec![[[0.0; BLOCK]; 2]; panels * segments], segments }
+    pub fn new(panels: usize, segments: usize) -> Result<Self, Error> {
+        Ok(Self { values: zeros(panels * segments)?, segments })
     }
 
     /// Returns a writer that several threads can use.

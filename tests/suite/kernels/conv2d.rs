@@ -64,12 +64,12 @@ fn check(random: &mut Random, case: &Case) {
             sums: true,
             ..Conv2d::new(&filters)
         };
-        let mut output = HostMap::from_planes(&residual, out);
-        conv.run(level, &HostMap::from_planes(&planes, shape), &mut output).unwrap();
+        let mut output = HostMap::from_planes(&residual, out).unwrap();
+        conv.run(level, &HostMap::from_planes(&planes, shape).unwrap(), &mut output).unwrap();
         let what =
             format!("{} {kind:?} {shape} to {co}, norm {:?}, add {}", level.name(), case.norm, case.add);
         assert_eq!(output.shape(), out, "{what}");
-        let error = rms_error(&output.to_planes(), &truth);
+        let error = rms_error(&output.to_planes().unwrap(), &truth);
         assert!(error < 2e-6, "{what}: {error:e}");
         check_sums(&output, &truth, &what);
         check_padding(&output, &what);
@@ -149,9 +149,9 @@ fn a_1x1_convolution_works_in_place() {
             let mut filters = PackedFilters::default();
             filters.pack(level, ConvKind::Point, &weight, co, ci).unwrap();
             let conv = Conv2d { bias: Some(&bias), norm: norm.as_ref(), sums: true, ..Conv2d::new(&filters) };
-            let mut map = HostMap::from_planes(&planes, shape);
+            let mut map = HostMap::from_planes(&planes, shape).unwrap();
             conv.run_in_place(level, &mut map).unwrap();
-            assert!(rms_error(&map.to_planes(), &truth) < 1e-6);
+            assert!(rms_error(&map.to_planes().unwrap(), &truth) < 1e-6);
             let mut visited = 0;
             map.visit(&mut |values| visited += values.len()).unwrap();
             assert_eq!(visited, co * shape.pixels());
@@ -168,10 +168,10 @@ fn mismatched_shapes_are_errors() {
     filters.pack(level, ConvKind::Down2, &[0.0; 9], 1, 1).unwrap();
     let conv = Conv2d::new(&filters);
     let mut output = HostMap::default();
-    assert!(conv.run(level, &HostMap::new(Shape::new(2, 4, 4)), &mut output).is_err());
-    assert!(conv.run(level, &HostMap::new(Shape::new(1, 1, 4)), &mut output).is_err());
-    assert!(conv.run_in_place(level, &mut HostMap::new(Shape::new(1, 4, 4))).is_err());
+    assert!(conv.run(level, &HostMap::new(Shape::new(2, 4, 4)).unwrap(), &mut output).is_err());
+    assert!(conv.run(level, &HostMap::new(Shape::new(1, 1, 4)).unwrap(), &mut output).is_err());
+    assert!(conv.run_in_place(level, &mut HostMap::new(Shape::new(1, 4, 4)).unwrap()).is_err());
     let bias = [0.0; 2];
     let conv = Conv2d { bias: Some(&bias), ..conv };
-    assert!(conv.run(level, &HostMap::new(Shape::new(1, 4, 4)), &mut output).is_err());
+    assert!(conv.run(level, &HostMap::new(Shape::new(1, 4, 4)).unwrap(), &mut output).is_err());
 }

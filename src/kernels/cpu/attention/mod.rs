@@ -38,21 +38,20 @@ pub fn attention(level: Level, qkv: [&HostMap; 3], out: &mut HostMap) -> Result<
         return Err(Error::Shape(format!("attention over q {shape}, k {} and v {}", k.shape, v.shape)));
     }
     let mut keys = Aligned::default();
-    pack_keys(k, &mut keys);
-    out.reshape(shape);
+    pack_keys(k, &mut keys)?;
+    out.reshape(shape)?;
     let tokens = shape.pixels();
     let queries = tokens.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(4).clamp(8, QUERIES);
     let matrices = Matrices { level, q, v, keys: keys.as_slice(), out: Shared::new(out.data_mut()) };
-    (0..tokens.div_ceil(queries)).into_par_iter().for_each(|item| {
-        matrices.attend(item * queries..tokens.min((item + 1) * queries));
-    });
-    Ok(())
+    (0..tokens.div_ceil(queries))
+        .into_par_iter()
+        .try_for_each(|item| matrices.attend(item * queries..tokens.min((item + 1) * queries)))
 }
 
 /// `[c/16][tokens][16]` → `[tokens/16][c][16]`, the panels of kᵀ; the last one is padded with zeros.
-fn pack_keys(k: &HostMap, packed: &mut Aligned) {
+fn pack_keys(k: &HostMap, packed: &mut Aligned) -> Result<(), Error> {
     let (shape, depth) = (k.shape, k.shape.blocks() * BLOCK);
-    packed.ensure(shape.pixels().div_ceil(BLOCK) * depth * BLOCK);
+    packed.ensure(shape.pixels().div_ceil(BLOCK) * depth * BLOCK)?;
     packed.as_mut_slice().par_chunks_exact_mut(depth * BLOCK).enumerate().for_each(|(panel, out)| {
         let first = panel * BLOCK;
         let count = BLOCK.min(shape.pixels() - first);
@@ -64,6 +63,7 @@ fn pack_keys(k: &HostMap, packed: &mut Aligned) {
             }
         }
     });
+    Ok(())
 }
 
 struct Matrices<'a> {
@@ -83,7 +83,7 @@ struct Scratch<'a> {
 
 impl Matrices<'_> {
     /// Computes the attention of some queries over all keys.
-    fn attend(&self, queries: Range<usize>) {
+    fn attend(&self, queries: Range<usize>) -> Result<(), Error> {
         let (rows, blocks) = (queries.len(), self.q.shape.blocks());
         let stride = (rows | 1) * BLOCK;
         with_scratch((KEYS / BLOCK + blocks) * stride + 3 * rows, |memory| {
@@ -114,7 +114,7 @@ impl Matrices<'_> {
                     std::slice::from_raw_parts_mut(to, rows * BLOCK).copy_from_slice(&from[..rows * BLOCK]);
                 }
             }
-        });
+        })
     }
 
     /// q·kᵀ

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::kernels::Shape;
 use crate::kernels::cpu::feature_map::HostMap;
 use crate::kernels::cpu::gemm::Product;
 use crate::kernels::cpu::group_norm::Coefficients;
@@ -12,6 +11,7 @@ use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::memory::with_scratch;
 use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
 use crate::kernels::cpu::sums::Segment;
+use crate::kernels::{Error, Shape};
 
 use super::{Conv2d, OutputView};
 
@@ -44,12 +44,12 @@ pub fn segments(output: Shape) -> usize {
 }
 
 /// Convolves the left operand into `view`.
-pub fn run(conv: &Conv2d, level: Level, input: LeftOperand, view: OutputView) {
+pub fn run(conv: &Conv2d, level: Level, input: LeftOperand, view: OutputView) -> Result<(), Error> {
     let (size, all) = (item_size(view.shape), view.shape.pixels());
-    (0..segments(view.shape)).into_par_iter().for_each(|segment| {
+    (0..segments(view.shape)).into_par_iter().try_for_each(|segment| {
         let pixels = segment * size..all.min((segment + 1) * size);
-        PixelRange { conv, level, view, segment, pixels }.run(input);
-    });
+        PixelRange { conv, level, view, segment, pixels }.run(input)
+    })
 }
 
 /// A work item: consecutive pixels in row-major order.
@@ -69,13 +69,14 @@ struct Rows {
 }
 
 impl PixelRange<'_> {
-    fn run(&self, input: LeftOperand) {
+    fn run(&self, input: LeftOperand) -> Result<(), Error> {
         let (stride, blocks) = (self.pixels.len() * BLOCK, self.conv.filters.ci.div_ceil(BLOCK));
         let first = self.pixels.start * BLOCK;
         match (input, self.conv.norm) {
             (LeftOperand::Pixels(map), None) => {
                 let start = map.data()[first..].as_ptr();
                 self.multiply(Rows { start, stride: map.shape.plane(), depth: map.shape.channels });
+                Ok(())
             }
             (LeftOperand::Pixels(map), Some(norm)) => with_scratch(blocks * stride, |scratch| {
                 // SAFETY: `data` is a whole map that is not written meanwhile.
@@ -103,7 +104,7 @@ impl PixelRange<'_> {
                 with_scratch(depth.div_ceil(BLOCK) * stride, |scratch| {
                     patches(map, norm, self.pixels.clone(), scratch);
                     self.multiply(Rows { start: scratch.as_ptr(), stride, depth });
-                });
+                })
             }
         }
     }

@@ -94,7 +94,6 @@ impl PackedFilters {
             Algorithm::Up2 => pack::transform::<form::Up2>(level, weight, co, ci, packed),
             Algorithm::Down2 => pack::transform::<form::Down2>(level, weight, co, ci, packed),
         }
-        Ok(())
     }
 }
 
@@ -132,12 +131,12 @@ impl<'a> Conv2d<'a> {
         let kind = self.check(input.shape)?;
         let shape = kind.output(input.shape, self.filters.co);
         if !self.add {
-            output.reshape(shape);
+            output.reshape(shape)?;
         } else if output.shape != shape {
             return Err(Error::Shape(format!("{shape} cannot be added to a map of {}", output.shape)));
         }
         let algorithm = Algorithm::of(kind, self.filters.ci);
-        let mut sums = self.segment_sums(algorithm, shape);
+        let mut sums = self.segment_sums(algorithm, shape)?;
         let view = OutputView {
             out: Shared::new(output.data_mut()),
             shape,
@@ -149,7 +148,7 @@ impl<'a> Conv2d<'a> {
             Algorithm::Same => winograd::run::<form::Same>(self, level, input, view),
             Algorithm::Up2 => winograd::run::<form::Up2>(self, level, input, view),
             Algorithm::Down2 => winograd::run::<form::Down2>(self, level, input, view),
-        }
+        }?;
         output.sums = sums.map(|sums| sums.total(shape.channels));
         Ok(())
     }
@@ -165,21 +164,22 @@ impl<'a> Conv2d<'a> {
             )));
         }
         let channels = map.shape.channels;
-        let mut sums = self.segment_sums(Algorithm::Pixels, shape);
+        let mut sums = self.segment_sums(Algorithm::Pixels, shape)?;
         let view = OutputView {
             out: Shared::new(map.data_mut()),
             shape,
             sums: sums.as_mut().map(SegmentSums::writer),
         };
-        dense::run(self, level, dense::LeftOperand::InPlace { channels }, view);
+        dense::run(self, level, dense::LeftOperand::InPlace { channels }, view)?;
         map.shape = shape;
         map.sums = sums.map(|sums| sums.total(shape.channels));
         Ok(())
     }
 
     /// Room for the sums, if they are wanted.
-    fn segment_sums(&self, algorithm: Algorithm, output: Shape) -> Option<SegmentSums> {
-        self.sums.then(|| SegmentSums::new(output.blocks(), algorithm.segments(output)))
+    fn segment_sums(&self, algorithm: Algorithm, output: Shape) -> Result<Option<SegmentSums>, Error> {
+        let sums = || SegmentSums::new(output.blocks(), algorithm.segments(output));
+        self.sums.then(sums).transpose()
     }
 
     fn check(&self, input: Shape) -> Result<ConvKind, Error> {

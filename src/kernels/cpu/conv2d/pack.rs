@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
+use crate::kernels::Error;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::memory::{Aligned, Shared};
 use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
@@ -14,9 +15,15 @@ use super::form::{Form, MOST};
 const CHUNK: usize = 16;
 
 /// `[co][ci][3][3]` → `[terms²][co/16][ci][16]`; the channels of the last block beyond `co` are zero.
-pub fn transform<F: Form>(level: Level, weight: &[f32], co: usize, ci: usize, packed: &mut Aligned) {
+pub fn transform<F: Form>(
+    level: Level,
+    weight: &[f32],
+    co: usize,
+    ci: usize,
+    packed: &mut Aligned,
+) -> Result<(), Error> {
     let panels = co.div_ceil(BLOCK);
-    packed.ensure(F::FILTER_TERMS * F::FILTER_TERMS * panels * ci * BLOCK);
+    packed.ensure(F::FILTER_TERMS * F::FILTER_TERMS * panels * ci * BLOCK)?;
     let out = Shared::new(packed.as_mut_slice());
     let chunks = ci.div_ceil(CHUNK);
     (0..panels * chunks).into_par_iter().for_each(|item| {
@@ -34,6 +41,7 @@ pub fn transform<F: Form>(level: Level, weight: &[f32], co: usize, ci: usize, pa
             level.run(FilterTransform::<F> { taps, to, stride: panels * ci * BLOCK, form: PhantomData });
         }
     });
+    Ok(())
 }
 
 /// One input channel's filters for 16 output channels: `taps` is `[3][3][16]`, `to` `[terms][terms]` at `stride`.
@@ -76,8 +84,8 @@ impl<F: Form> Kernel for FilterTransform<'_, F> {
 }
 
 /// `[co][k]` → `[co/16][k][16]`, for products with the weights themselves.
-pub fn plain(weight: &[f32], co: usize, depth: usize, packed: &mut Aligned) {
-    packed.ensure(co.div_ceil(BLOCK) * depth * BLOCK);
+pub fn plain(weight: &[f32], co: usize, depth: usize, packed: &mut Aligned) -> Result<(), Error> {
+    packed.ensure(co.div_ceil(BLOCK) * depth * BLOCK)?;
     packed.as_mut_slice().par_chunks_exact_mut(depth * BLOCK).enumerate().for_each(|(panel, out)| {
         out.fill(0.0);
         for lane in 0..BLOCK.min(co - panel * BLOCK) {
@@ -85,4 +93,5 @@ pub fn plain(weight: &[f32], co: usize, depth: usize, packed: &mut Aligned) {
             out.chunks_exact_mut(BLOCK).zip(row).for_each(|(out, &w)| out[lane] = w);
         }
     });
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::kernels::Error;
 use crate::kernels::cpu::feature_map::HostMap;
 use crate::kernels::cpu::gemm::Product;
 use crate::kernels::cpu::level::Level;
@@ -18,10 +19,10 @@ use super::tiles::{GROUP, WorkItem, work_items};
 use super::{Conv2d, OutputView};
 
 /// Convolves `input` into `view`.
-pub fn run<F: Form>(conv: &Conv2d, level: Level, input: &HostMap, view: OutputView) {
+pub fn run<F: Form>(conv: &Conv2d, level: Level, input: &HostMap, view: OutputView) -> Result<(), Error> {
     let items = work_items::<F>(input.shape, view.shape, rayon::current_num_threads());
     let driver = Driver::<F> { conv, level, input, view, form: PhantomData };
-    items.into_par_iter().for_each(|item| driver.run(&item));
+    items.into_par_iter().try_for_each(|item| driver.run(&item))
 }
 
 struct Driver<'a, F> {
@@ -54,7 +55,7 @@ fn odd_lines(floats: usize) -> usize {
 }
 
 impl<F: Form> Driver<'_, F> {
-    fn run(&self, item: &WorkItem) {
+    fn run(&self, item: &WorkItem) -> Result<(), Error> {
         let products = F::PRODUCTS.len();
         let terms_layout = BlockLayout::new(item, self.input.shape.blocks());
         let products_layout = BlockLayout::new(item, GROUP);
@@ -89,7 +90,7 @@ impl<F: Form> Driver<'_, F> {
                     });
                 }
             }
-        });
+        })
     }
 
     fn panel(&self, index: usize) -> Panel<'_> {
