@@ -33,6 +33,12 @@ pub fn grouped(n: usize) -> String {
     rest.fold(digits[..first].to_string(), |text, three| text + "," + &three)
 }
 
+/// Formats a number of bytes in GB, or in MB if it is below one GB: `1.5 GB`, `300 MB`.
+pub fn bytes(n: u64) -> String {
+    let megabytes = n as f64 / 1e6;
+    if megabytes < 999.5 { format!("{megabytes:.0} MB") } else { format!("{:.1} GB", megabytes / 1e3) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +64,15 @@ mod tests {
     fn counts_are_grouped_by_thousands() {
         for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (83_653_863, "83,653,863")] {
             assert_eq!(grouped(n), text);
+        }
+    }
+
+    #[test]
+    fn bytes_have_a_unit() {
+        for (n, text) in
+            [(0, "0 MB"), (300_000_000, "300 MB"), (999_600_000, "1.0 GB"), (25_312_000_000, "25.3 GB")]
+        {
+            assert_eq!(bytes(n), text);
         }
     }
 }

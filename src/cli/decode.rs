@@ -11,7 +11,7 @@ use vae::picture::{MAX_PIXELS, Picture};
 use super::args::DecodeArgs;
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
-use super::memory::Direction;
+use super::memory::{Size, Work};
 use super::output::Destination;
 use super::record::{Record, Stages, timed};
 use super::session::Session;
@@ -57,9 +57,9 @@ impl Run<'_> {
         }
         let config = timed(&mut stages.load_ms, || session.config())?;
         check_origin(&latents, session, ui)?;
-        check_size(&latents, config, session)?;
-        let z = unscale(&latents, config, args.unscaled)?;
         let size = latents.provenance.original_size.filter(|_| args.original_size);
+        check_size(&latents, size, config, session)?;
+        let z = unscale(&latents, config, args.unscaled)?;
         if args.original_size && size.is_none() {
             bail!("no original_size in its metadata: omit --original-size");
         }
@@ -117,8 +117,9 @@ pub fn decode_latents(
     })
 }
 
-/// Checks that the model can decode latents of this shape, and that the pictures are not too large.
-fn check_size(latents: &Latents, config: &Config, session: &Session) -> Result<()> {
+/// Checks that the model can decode latents of this shape, and that the pictures are not too large, also after they are
+/// resized.
+fn check_size(latents: &Latents, resized: Option<Size>, config: &Config, session: &Session) -> Result<()> {
     let (_, channels, height, width) = latents.tensor.dims4()?;
     if channels != config.latent_channels {
         bail!("the latents have {channels} channels, but the model decodes {}", config.latent_channels);
@@ -127,7 +128,8 @@ fn check_size(latents: &Latents, config: &Config, session: &Session) -> Result<(
     if pixels > MAX_PIXELS {
         bail!("the decoded picture would have {pixels} pixels; the limit is {MAX_PIXELS}");
     }
-    session.check_memory(Direction::Decode, pixels)
+    let size = (width * config.downscale(), height * config.downscale());
+    session.check_memory(Work::Decode { size, resized })
 }
 
 /// Undoes the scaling. The metadata of the file decides whether latents are scaled, and by which factor. Without

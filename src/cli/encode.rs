@@ -11,8 +11,8 @@ use vae::picture::{Format, Picture};
 
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
-use super::jobs::{self, Job, Naming};
-use super::memory::Direction;
+use super::jobs::{self, Input, Job, Naming};
+use super::memory::{Size, Work};
 use super::record::{Record, Stages, timed};
 use super::session::Session;
 use super::trace::Trace;
@@ -38,8 +38,7 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
         return Ok(Record { skipped: true, ..record });
     }
     let stages = &mut record.stages;
-    let original = timed(&mut stages.preprocess_ms, || job.input.picture(args.encoding.background))?;
-    let picture = preprocess(&original, &args.encoding, session, stages)?;
+    let (picture, original_size) = preprocess(&job.input, &args.encoding, session, stages)?;
     let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
     let tensor = encode_picture(&picture, &args.encoding, &mut generator, session, stages, &mut trace)?;
     record.trace = trace.into_rows();
@@ -48,7 +47,7 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     let mut provenance = session.provenance()?;
     provenance.draw =
         Some(if args.encoding.mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
-    provenance.original_size = Some((original.width(), original.height()));
+    provenance.original_size = Some(original_size);
     provenance.encoded_size = Some((picture.width(), picture.height()));
     timed(&mut stages.write_ms, || -> Result<()> {
         let file = Latents::new(tensor, provenance)?.to_safetensors(args.save_dtype.dtype())?;
@@ -57,22 +56,30 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     Ok(record)
 }
 
-/// Prepares a picture for the model: floors its sides to the multiple, and checks the multiple and the memory.
+/// Reads a picture, and prepares it for the model: its sides are rounded down to the multiple. Also returns its original size.
+///
+/// The header of the file says how much memory all of this needs, so that a picture that is too large is refused before
+/// its pixels are decoded. This opens the model.
 pub fn preprocess(
-    original: &Picture,
+    input: &Input,
     encoding: &Encoding,
     session: &Session,
     stages: &mut Stages,
-) -> Result<Picture> {
+) -> Result<(Picture, Size)> {
     let multiple = encoding.multiple.get();
-    let picture = timed(&mut stages.preprocess_ms, || original.preprocess(multiple))?;
+    let bytes = timed(&mut stages.preprocess_ms, || input.bytes())?;
+    let original = Picture::size_of(&bytes)?;
+    Picture::preprocessed_size(original, multiple)?;
     let step = timed(&mut stages.load_ms, || session.config())?.downscale();
     if !multiple.is_multiple_of(step) {
         let message = format!("--multiple must be a multiple of {step}, the model's downscale factor");
         return Err(Failure::Usage(message).into());
     }
-    session.check_memory(Direction::Encode, (picture.width() * picture.height()) as u64)?;
-    Ok(picture)
+    session.check_memory(Work::Encode { file: bytes.len(), original, multiple })?;
+    timed(&mut stages.preprocess_ms, || {
+        let picture = Picture::from_bytes(&bytes, encoding.background)?;
+        Ok((picture.preprocess(multiple)?, original))
+    })
 }
 
 /// Encodes a preprocessed picture. Returns scaled latents `[1, 4, h/8, w/8]`, in f32 on the CPU.

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use vae::picture::{Background, Picture};
-
 use super::args::OutputArgs;
 use super::failure::Failure;
 use super::output::Destination;
@@ -62,11 +60,6 @@ impl Input {
             }
             Self::Sample => Ok(vae::picture::SAMPLE_PNG.to_vec()),
         }
-    }
-
-    /// Reads the input as a picture.
-    pub fn picture(&self, background: Background) -> Result<Picture> {
-        Ok(Picture::from_bytes(&self.bytes()?, background)?)
     }
 }
 

@@ -15,7 +15,7 @@ use super::encode::{encode_picture, preprocess};
 use super::failure::Failure;
 use super::jobs::{self, AlreadyReported, Job, Naming};
 use super::levels::Levels;
-use super::memory::Direction;
+use super::memory::Work;
 use super::output::Destination;
 use super::record::{Record, Stages, SweepEntry, timed};
 use super::session::Session;
@@ -144,8 +144,7 @@ impl Run<'_> {
 
     fn encode(&self, job: &Job, stages: &mut Stages, trace: &mut Trace) -> Result<Encoded> {
         let encoding = &self.args.encoding;
-        let original = timed(&mut stages.preprocess_ms, || job.input.picture(encoding.background))?;
-        let picture = preprocess(&original, encoding, self.session, stages)?;
+        let (picture, _) = preprocess(&job.input, encoding, self.session, stages)?;
         let mut generator = Generator::new(encoding.seed);
         let latents = encode_picture(&picture, encoding, &mut generator, self.session, stages, trace)?;
         Ok(Encoded { picture, latents, generator })
@@ -169,7 +168,8 @@ impl Run<'_> {
             None => latents.clone(),
         };
         let config = self.session.config()?;
-        self.session.check_memory(Direction::Decode, (picture.width() * picture.height()) as u64)?;
+        let size = (picture.width(), picture.height());
+        self.session.check_memory(Work::Decode { size, resized: None })?;
         let decoded = decode_latents(&config.unscale(&latents)?, self.session, stages, trace)?;
         Ok((latents, decoded))
     }

@@ -12,7 +12,7 @@ use vae::model::{Config, DecodeLatents, EncodePictures};
 
 use super::args::ModelArgs;
 use super::failure::Failure;
-use super::memory::{self, Direction};
+use super::memory::{self, Work};
 use super::progress;
 use super::record::{ModelTiming, Stages, timed};
 use super::ui::Ui;
@@ -133,14 +133,16 @@ impl<'a> Session<'a> {
         Ok(&self.attempt(0)?.device)
     }
 
-    /// Fails if a picture with `pixels` does not fit into the CPU's memory. A CUDA device reports this by itself.
-    pub fn check_memory(&self, direction: Direction, pixels: u64) -> Result<()> {
+    /// Fails if there is not enough memory for `work`. Of a model on a CUDA device, this is the memory for pictures; the
+    /// device reports by itself that its own is not enough.
+    pub fn check_memory(&self, work: Work) -> Result<()> {
         let device = self.device()?;
-        if !device.is_cpu() || memory::check(direction, self.config()?, pixels).is_ok() {
+        let config = if device.is_cpu() { Some(self.config()?) } else { None };
+        if memory::check(work, config).is_ok() {
             return Ok(());
         }
-        device.release(); // the memory of earlier pictures may be enough
-        memory::check(direction, self.config()?, pixels)
+        device.release(); // without the memory of earlier pictures, it may be enough
+        memory::check(work, config)
     }
 
     /// Returns the provenance of latents of this model.

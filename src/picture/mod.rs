@@ -132,10 +132,21 @@ impl Picture {
     /// # Errors
     /// [`PictureError::TooSmall`] if a side is smaller than `multiple`.
     pub fn preprocess(&self, multiple: usize) -> Result<Self, PictureError> {
-        let (width, height) = (self.width - self.width % multiple, self.height - self.height % multiple);
-        if width == 0 || height == 0 {
-            return Err(PictureError::TooSmall { width: self.width, height: self.height, multiple });
-        }
+        let (width, height) = Self::preprocessed_size((self.width, self.height), multiple)?;
         Ok(self.resize(width, height))
+    }
+
+    /// Returns the width and height that [`Picture::preprocess`] gives a picture of this width and height.
+    ///
+    /// # Errors
+    /// [`PictureError::TooSmall`] if a side is smaller than `multiple`.
+    pub fn preprocessed_size(
+        (width, height): (usize, usize),
+        multiple: usize,
+    ) -> Result<(usize, usize), PictureError> {
+        if width < multiple || height < multiple {
+            return Err(PictureError::TooSmall { width, height, multiple });
+        }
+        Ok((width - width % multiple, height - height % multiple))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use vae::numbers::bytes;
+
 use super::DoctorReport;
 use super::self_test::{BOUND, SIZE, SelfTest};
 
@@ -13,7 +15,12 @@ impl fmt::Display for DoctorReport {
         writeln!(f, "vae          {version}, {target}, {profile} build {cuda} CUDA")?;
         let available = cpu.available.join(", ");
         writeln!(f, "CPU          {} (available: {available}), {} threads", cpu.level, cpu.threads)?;
-        writeln!(f, "memory       {}, {} free", gigabytes(memory.total), gigabytes(memory.free))?;
+        let limit = memory
+            .limit
+            .as_ref()
+            .map(|limit| format!("{} allowed by {}, ", bytes(limit.bytes), limit.source));
+        let (total, free) = (memory.total.map_or("?".into(), bytes), memory.free.map_or("?".into(), bytes));
+        writeln!(f, "memory       {total}, {}{free} free", limit.unwrap_or_default())?;
         writeln!(f, "devices      {}", devices.join(", "))?;
         for problem in cuda_problems {
             writeln!(f, "CUDA error   {problem}")?;
@@ -54,8 +61,4 @@ impl fmt::Display for SelfTest {
         }
         Ok(())
     }
-}
-
-fn gigabytes(bytes: Option<u64>) -> String {
-    bytes.map_or("?".into(), |bytes| format!("{:.1} GB", bytes as f64 / 1e9))
 }
