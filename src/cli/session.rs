@@ -2,6 +2,7 @@
 //! an unreadable picture causes no download.
 
 use std::cell::OnceCell;
+use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -45,9 +46,7 @@ impl<'a> Session<'a> {
         for note in notes {
             ui.note(&format!("note: {note}"));
         }
-        if let Some(threads) = args.threads {
-            limit_threads(threads.get())?;
-        }
+        start_threads(args.threads)?;
         let source = args.model.clone().unwrap_or(default);
         if args.revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
             return Err(Failure::Usage("--revision is for models on the hub".into()));
@@ -190,9 +189,12 @@ fn overflow(error: &anyhow::Error) -> Option<(Precision, Precision)> {
     }
 }
 
-fn limit_threads(threads: usize) -> Result<(), Failure> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    pool.map_err(|e| Failure::Usage(format!("--threads {threads}: {e}")))
+/// Starts the threads that compute; this thread is one of them. If it only waited for them, then each operation on a small
+/// picture would cost two switches between threads.
+fn start_threads(threads: Option<NonZeroUsize>) -> Result<(), Failure> {
+    let count = threads.map_or(0, NonZeroUsize::get); // 0: one for each core
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count).use_current_thread().build_global();
+    pool.map_err(|e| Failure::Usage(format!("cannot start the threads: {e}; use fewer with --threads")))
 }
 
 /// Weights that do not match the config end the run. A device that has no room for them fails for this input only.

@@ -108,6 +108,7 @@ mod tests {
     use crate::kernels::{Cpu, Level};
 
     #[test]
+    #[cfg_attr(vae_heap_maps, ignore = "such maps have no spare memory")]
     fn two_large_maps_alternate() {
         let cpu = Cpu::at(Level::detect());
         let mut space = Workspace::checkout(&cpu);

@@ -14,6 +14,7 @@
 //! | `see` | the program as a process: figures, sweeps, grids, pictures in the terminal |
 //! | `usage` | the program as a process: names, standard streams, exit codes |
 //! | `devices` | the program as a process: the choice of the device, and failures |
+//! | `memory` | the program as a process: pictures that do not fit into memory |
 //! | `bad_input` | the program as a process: many kinds of damaged files |
 //! | `checkpoints` | folders, files, older tensor names, wrong tensors |
 //! | `trace` | the output of `--trace` against forward hooks in diffusers |
@@ -32,6 +33,7 @@ mod golden;
 mod hub;
 mod inspect;
 mod kernels;
+mod memory;
 mod metrics;
 mod pictures;
 mod random;

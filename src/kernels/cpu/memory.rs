@@ -132,3 +132,38 @@ impl<'a, T> Shared<'a, T> {
         unsafe { self.start.add(index) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rayon::prelude::*;
+
+    use super::*;
+
+    /// More floats than any machine can address.
+    const TOO_MANY: usize = 1 << 58;
+
+    #[test]
+    fn refused_memory_is_an_error() {
+        let mut aligned = Aligned::zeroed(5).expect("20 bytes");
+        assert_eq!(aligned.as_slice(), [0.0; 5]);
+        for len in [TOO_MANY, usize::MAX] {
+            let error = aligned.ensure(len).expect_err("too many");
+            assert!(matches!(error, Error::Memory { bytes, .. } if bytes >= 1 << 60), "{error}");
+            assert!(error.to_string().contains("smaller picture"), "{error}");
+            assert_eq!((aligned.capacity(), aligned.as_slice().len()), (0, 0));
+        }
+        aligned.ensure(7).expect("28 bytes");
+        assert_eq!(aligned.as_slice().len(), 7);
+        assert!(matches!(zeros::<f64>(TOO_MANY), Err(Error::Memory { .. })));
+    }
+
+    #[test]
+    fn refused_scratch_memory_ends_a_parallel_loop_with_an_error() {
+        let run =
+            |len| (0..64).into_par_iter().try_for_each(|_| with_scratch(len, |scratch| scratch.fill(1.0)));
+        assert!(matches!(run(TOO_MANY), Err(Error::Memory { .. })));
+        assert!(run(100).is_ok());
+        free_scratch();
+        assert!(run(100).is_ok());
+    }
+}

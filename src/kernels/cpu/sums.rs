@@ -18,6 +18,9 @@ use super::simd::{BLOCK, Kernel, Simd};
 /// The sum and the sum of squares of sixteen channels.
 pub type PanelSums = [[f64; BLOCK]; 2];
 
+/// So few segments are added by one thread.
+const FEW: usize = 256;
+
 /// The sums of each segment of each panel of 16 channels.
 pub struct SegmentSums {
     values: Vec<PanelSums>,
@@ -46,7 +49,12 @@ impl SegmentSums {
             }
             total
         };
-        let panels: Vec<PanelSums> = self.values.par_chunks_exact(self.segments).map(panel).collect();
+        let panels: Vec<PanelSums> = self
+            .values
+            .par_chunks_exact(self.segments)
+            .with_min_len(FEW.div_ceil(self.segments))
+            .map(panel)
+            .collect();
         let channel = |i: usize| panels.iter().flat_map(|panel| panel[i]).take(channels).collect();
         ChannelSums { sum: channel(0), squares: channel(1) }
     }

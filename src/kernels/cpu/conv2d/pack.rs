@@ -13,6 +13,8 @@ use super::form::{Form, MOST};
 
 /// Input channels in one work item.
 const CHUNK: usize = 16;
+/// So few work items are not shared among threads.
+const FEW: usize = 8;
 
 /// `[co][ci][3][3]` → `[terms²][co/16][ci][16]`; the channels of the last block beyond `co` are zero.
 pub fn transform<F: Form>(
@@ -26,7 +28,7 @@ pub fn transform<F: Form>(
     packed.ensure(F::FILTER_TERMS * F::FILTER_TERMS * panels * ci * BLOCK)?;
     let out = Shared::new(packed.as_mut_slice());
     let chunks = ci.div_ceil(CHUNK);
-    (0..panels * chunks).into_par_iter().for_each(|item| {
+    (0..panels * chunks).into_par_iter().with_min_len(FEW).for_each(|item| {
         let (panel, chunk) = (item / chunks, item % chunks);
         let mut taps = [0.0; CHUNK * 9 * BLOCK];
         let first = chunk * CHUNK;
