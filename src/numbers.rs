@@ -6,9 +6,14 @@ pub fn short(level: f64) -> String {
     format!("{rounded:?}").trim_end_matches(".0").to_string()
 }
 
-/// Formats a value with two decimals and the minus sign U+2212, which is as wide as a plus sign.
+/// Formats a value with the minus sign U+2212, which is as wide as a plus sign: with two decimals, or with fewer digits
+/// if it is large. The text has at most seven characters.
 pub fn signed(value: f32) -> String {
-    let text = format!("{value:.2}");
+    let text = match value.abs() {
+        size if size < 999.0 => format!("{value:.2}"),
+        size if size < 99_999.0 => format!("{value:.0}"),
+        _ => format!("{value:.1e}"),
+    };
     match text.strip_prefix('-') {
         Some("0.00") => "0.00".into(),
         Some(digits) => format!("−{digits}"),
@@ -49,6 +54,10 @@ mod tests {
         let wanted = ["0", "0.1", "0.28", "0.46", "0.5", "1", "10", "0.333", "123", "1e-5"];
         assert_eq!(levels.map(short), wanted);
         assert_eq!([-2.914, 3.0, -0.001, 0.0].map(signed), ["−2.91", "3.00", "0.00", "0.00"]);
+        assert_eq!([-998.99, 9999.5, -1.26e16].map(signed), ["−998.99", "10000", "−1.3e16"]);
+        for value in [f32::MIN, f32::MAX, -999.0, -99_998.0, 99_999.0, f32::NAN, f32::NEG_INFINITY] {
+            assert!(signed(value).chars().count() <= 7, "{}", signed(value));
+        }
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::str::FromStr;
 /// The largest number of levels.
 const MAX: usize = 100;
 
+/// The largest level. Nothing of the picture is left at this one, and f32 cannot hold the latents at far larger ones.
+const MAX_LEVEL: f64 = 1e6;
+
 /// Noise levels, in the order in which they are shown.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Levels {
@@ -36,8 +39,10 @@ impl FromStr for Levels {
 
 fn level(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(level) if level.is_finite() && level >= 0.0 => Ok(level),
-        _ => Err("a noise level is a number from 0; 0.5 is half the latents' mean magnitude".into()),
+        Ok(level) if (0.0..=MAX_LEVEL).contains(&level) => Ok(level),
+        _ => Err(format!(
+            "a noise level is a number from 0 to {MAX_LEVEL}; 0.5 is half the latents' mean magnitude"
+        )),
     }
 }
 
@@ -79,6 +84,10 @@ mod tests {
         assert_eq!("0.5".parse(), Ok(Levels::One(0.5)));
         assert_eq!("0.1,0.5,1".parse(), Ok(Levels::Sweep(vec![0.1, 0.5, 1.0])));
         for wrong in ["", ",", "0.1,", "much", "-1", "0.1..1.0", "0.1..1/0", "0.1..1/101", "..1/3", "1../3"] {
+            assert!(wrong.parse::<Levels>().is_err(), "{wrong:?}");
+        }
+        assert_eq!("1e6".parse(), Ok(Levels::One(1e6)));
+        for wrong in ["1000001", "1e16", "1e30", "1e34", "0..1e7/3", "0.1,1e300"] {
             assert!(wrong.parse::<Levels>().is_err(), "{wrong:?}");
         }
         for wrong in ["nan", "inf", "0.1..inf/3", "0..1/-3", "0..1/2.5", "1,2..3/4"] {

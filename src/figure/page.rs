@@ -127,7 +127,8 @@ impl<'a> Page<'a> {
     }
 }
 
-/// `rect` with a border of `line` pixels on all sides.
+/// `rect` with a border of `line` pixels on all sides. The margin has room for it.
 fn with_border(rect: Rect, line: usize) -> Rect {
-    Rect { x: rect.x - line, y: rect.y - line, width: rect.width + 2 * line, height: rect.height + 2 * line }
+    let (x, y) = (rect.x.saturating_sub(line), rect.y.saturating_sub(line));
+    Rect { x, y, width: rect.width + 2 * line, height: rect.height + 2 * line }
 }

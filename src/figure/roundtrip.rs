@@ -122,12 +122,13 @@ fn add_plates<'a>(page: &mut Page<'a>, plates: &'a [Plate], top: usize, max_heig
     y - gap
 }
 
-/// Adds the range of a plate, `min ▒▒▒ max`.
+/// Adds the range of a plate, `min ▒▒▒ max`. The ramp is omitted if there is no room for it.
 fn add_range(page: &mut Page, plate: &Plate, rect: Rect) {
     let Measure { unit } = page.measure;
     let (min, max) = (signed(plate.min), signed(plate.max));
     let width = |text: &str| page.measure.detail().width(text).ceil() as usize;
-    let (left, right) = (rect.x + width(&min), rect.x + rect.width - width(&max));
+    let left = rect.x + width(&min);
+    let right = (rect.x + rect.width).saturating_sub(width(&max)).max(left);
     let baseline = rect.y + unit * 9 / 4;
     page.items.push(Item::Detail(Line { text: min, x: rect.x, baseline }));
     page.items.push(Item::Detail(Line { text: max, x: right, baseline }));

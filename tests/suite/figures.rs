@@ -63,6 +63,31 @@ fn equal_pictures_have_no_psnr() {
     assert_looks_like("roundtrip-equal", &figure.draw(Theme::Light).expect("a figure"));
 }
 
+/// The texts of the largest values are wider than plates of a tall picture.
+#[test]
+fn latents_of_any_size_have_a_figure() {
+    for (width, height) in [(64, 256), (256, 64), (32, 32), (8, 1024)] {
+        for (value, channels) in
+            [(1e16, 4), (1e30, 4), (-1e34, 16), (f32::MAX, 4), (f32::NAN, 4), (f32::INFINITY, 4)]
+        {
+            let (original, decoded) = (picture(width, height, 0), picture(width, height, 3));
+            let values: Vec<f32> =
+                (0..channels * height / 8 * (width / 8)).map(|i| [value, -value][i % 2]).collect();
+            let latents = Tensor::from_vec(values, (1, channels, height / 8, width / 8), &Device::Cpu);
+            let latents = latents.expect("latents");
+            let figure = Roundtrip {
+                name: "x",
+                original: &original,
+                decoded: &decoded,
+                latents: &latents,
+                noise: Some(1e300),
+            };
+            let canvas = figure.draw(Theme::Light).expect("a figure");
+            assert!(canvas.width() < 4096 && canvas.height() < 4096, "{width}×{height}, {value}");
+        }
+    }
+}
+
 fn sweep(size: (usize, usize), levels: &[f64], theme: Theme) -> Canvas {
     let original = picture(size.0, size.1, 0);
     let mut sweep = Sweep::new("bands.png", &original, levels.len()).expect("a figure");
