@@ -53,6 +53,7 @@
 //! - [`latents`]: latents and their files
 //! - [`device`]: devices and precisions
 //! - [`metrics`], [`statistics`], [`numbers`]: PSNR and SSIM, summary statistics, number formatting
+//! - [`escape`]: text that is safe to print on a terminal
 //! - `figure`: figures for inspection, with the feature `figure`
 //! - `stock`: candle-transformers' implementation of the model for comparison, with the feature `cli`
 //!
@@ -66,6 +67,7 @@
 
 pub mod checkpoint;
 pub mod device;
+pub mod escape;
 #[cfg(feature = "figure")]
 pub mod figure;
 #[allow(unsafe_code)]

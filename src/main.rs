@@ -4,10 +4,8 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match cli::run(&cli::args::Cli::parse()) {
+    match cli::run(&cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.print();

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::escape::one_line;
 use crate::numbers::grouped;
 
 use super::contents::{Contents, Entry};
@@ -119,7 +120,7 @@ impl Module {
         let indent = "  ".repeat(depth);
         let times = if copies > 1 { format!("{copies} x ") } else { String::new() };
         let open = if self.children.is_empty() { "" } else { "(" };
-        let line = format!("{indent}({label}): {times}{}{open}", self.kind);
+        let line = one_line(&format!("{indent}({label}): {times}{}{open}", self.kind));
         writeln!(f, "{line:<74}{:>14}", grouped(copies * self.parameters))?;
         if !self.children.is_empty() {
             self.write_children(f, depth + 1)?;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::message::message;
 use super::ui::write_stderr;
 
 /// Why a run failed.
@@ -16,16 +17,16 @@ pub enum Failure {
         of: usize,
     },
     /// The command line is invalid.
-    #[error("{0}\n\nFor more information, try '--help'.")]
+    #[error("{0}")]
     Usage(String),
     /// The model could not be loaded.
-    #[error("{0:#}")]
+    #[error("{}", message(.0))]
     Model(anyhow::Error),
     /// This machine or this build computes wrong results.
     #[error("{0}")]
     SelfTest(String),
     /// A result could not be written.
-    #[error("{0:#}")]
+    #[error("{}", message(.0))]
     Output(anyhow::Error),
 }
 
@@ -34,6 +35,10 @@ impl Failure {
     pub fn print(&self) {
         if !matches!(self, Self::Inputs { of: 1, .. }) {
             write_stderr(&format!("error: {self}"));
+        }
+        if matches!(self, Self::Usage(_)) {
+            write_stderr("");
+            write_stderr("For more information, try '--help'.");
         }
     }
 

@@ -12,6 +12,7 @@ use vae::picture::Picture;
 use super::args::GridArgs;
 use super::failure::Failure;
 use super::jobs::{self, Input};
+use super::message::message;
 use super::output::Destination;
 use super::record::Record;
 use super::show::Screen;
@@ -80,7 +81,7 @@ fn too_large(error: FigureError) -> Failure {
 
 /// Reports a picture that cannot be read, which ends the run.
 fn report_error<T>(input: &Input, error: anyhow::Error, ui: &Ui) -> Result<T, Failure> {
-    let record = Record { input: input.name(), error: Some(format!("{error:#}")), ..Record::default() };
+    let record = Record { input: input.name(), error: Some(message(&error)), ..Record::default() };
     ui.report(&record).map_err(Failure::Output)?;
     Err(Failure::Inputs { failed: vec![input.name()], of: 1 })
 }

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 
 use super::args::OutputArgs;
 use super::failure::Failure;
+use super::message::message;
 use super::output::Destination;
 use super::record::Record;
 use super::ui::Ui;
@@ -180,7 +181,7 @@ pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> R
         if let Err(error) = work(job) {
             let error = error.downcast::<Failure>().map_or_else(Ok, Err)?;
             if !error.is::<AlreadyReported>() {
-                let error = Some(format!("{error:#}"));
+                let error = Some(message(&error));
                 let record = Record { input: input.clone(), error, ..Record::default() };
                 ui.report(&record).map_err(Failure::Output)?;
             }

@@ -6,6 +6,7 @@
 //! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `doctor` | the commands |
 //! | `levels` | the noise levels of `--noise` |
 //! | `jobs` | inputs, the names of their outputs, and the loop over them |
+//! | `message` | what an error says |
 //! | `memory` | whether a picture fits into memory |
 //! | `trace` | shape, statistics and time of every stage |
 //! | `session` | the device, and the model, which is opened when first needed |
@@ -26,6 +27,7 @@ mod inspect;
 mod jobs;
 mod levels;
 mod memory;
+mod message;
 mod output;
 mod progress;
 mod record;
@@ -35,11 +37,30 @@ mod show;
 mod trace;
 mod ui;
 
-use clap::CommandFactory;
+use std::{env, process};
+
+use clap::{CommandFactory, Parser};
+
+use vae::escape::one_line;
 
 use args::{Cli, Command};
 use failure::Failure;
 use ui::Ui;
+
+/// Parses the command line. Ends the program if it is invalid or asks for help.
+pub fn parse() -> Cli {
+    let error = match Cli::try_parse() {
+        Ok(cli) => return cli,
+        Err(error) => error,
+    };
+    // The message can repeat an argument, so they are escaped and parsed again.
+    let escaped = env::args_os().map(|argument| one_line(&argument.to_string_lossy()));
+    if let Err(same) = Cli::try_parse_from(escaped) {
+        same.exit();
+    }
+    ui::write_stderr(&error.render().to_string());
+    process::exit(error.exit_code());
+}
 
 /// Runs one command.
 pub fn run(cli: &Cli) -> Result<(), Failure> {

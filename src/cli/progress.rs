@@ -5,6 +5,7 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use vae::checkpoint::Progress;
+use vae::escape;
 
 use super::ui::{Ui, write_stderr};
 
@@ -24,7 +25,7 @@ impl Progress for DownloadBar {
     fn start(&self, file: &str, total: Option<u64>, done: u64) {
         self.0.set_draw_target(indicatif::ProgressDrawTarget::stderr());
         self.0.reset();
-        self.0.set_message(file.to_string());
+        self.0.set_message(escape::one_line(file));
         self.0.set_length(total.unwrap_or(0));
         self.0.set_position(done);
         self.0.reset_eta();

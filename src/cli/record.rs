@@ -53,7 +53,7 @@ pub struct Record {
 
 impl Record {
     /// Describes a result in one line; a sweep adds a line for each level, and `verbose` one with the timings.
-    pub fn line(&self, verbose: bool) -> String {
+    pub fn lines(&self, verbose: bool) -> Vec<String> {
         let output = self.output.as_ref().or(self.figure.as_ref());
         let mut line = format!("{} → {}", self.input, output.map_or("the terminal", String::as_str));
         if let Some(shape) = &self.shape {
@@ -65,17 +65,18 @@ impl Record {
         if let Some(ssim) = self.ssim {
             line += &format!("  SSIM {ssim:.4}");
         }
-        for SweepEntry { noise, psnr } in &self.sweep {
-            let psnr = psnr.map_or("equal".into(), |db| format!("PSNR {db:.2} dB"));
-            line += &format!("\n  noise {}  {psnr}", short(*noise));
-        }
         if let (Some(_), Some(figure)) = (&self.output, &self.figure) {
             line += &format!("  figure {figure}");
         }
-        if verbose {
-            line += &format!("\n  {}", self.stages);
+        let mut lines = vec![line];
+        for SweepEntry { noise, psnr } in &self.sweep {
+            let psnr = psnr.map_or("equal".into(), |db| format!("PSNR {db:.2} dB"));
+            lines.push(format!("  noise {}  {psnr}", short(*noise)));
         }
-        line
+        if verbose {
+            lines.push(format!("  {}", self.stages));
+        }
+        lines
     }
 }
 

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use vae::escape;
+
 use super::args::Verbosity;
 use super::record::Record;
 
@@ -48,7 +50,7 @@ impl Ui {
 
     /// Shows the input that is being processed.
     pub fn start(&self, input: &str) {
-        self.bar.set_message(input.to_string());
+        self.bar.set_message(escape::one_line(input));
     }
 
     /// Advances the progress bar by one input.
@@ -66,16 +68,21 @@ impl Ui {
         self.bar.suspend(work)
     }
 
-    /// Prints a message to stderr, unless -q is given.
+    /// Prints a message of one line to stderr, unless -q is given.
     pub fn note(&self, message: &str) {
         if !self.quiet {
             self.suspend(|| write_stderr(message));
         }
     }
 
-    /// Prints a result to stdout: `result` as a line of JSON with `--json`, and `text` otherwise.
+    /// Prints a result to stdout: `result` as a line of JSON with `--json`, and `text` otherwise. `text` has lines of its
+    /// own, so names in it must be escaped already.
     pub fn print(&self, result: &impl Serialize, text: &str) -> Result<()> {
-        if self.json { self.object(result) } else { write_stdout(escaped(text).as_bytes()) }
+        if self.json {
+            self.object(result)
+        } else {
+            write_stdout((escape::lines(text.trim_end()) + "\n").as_bytes())
+        }
     }
 
     /// Prints `result` to stdout as a line of JSON, if `--json` is given.
@@ -94,7 +101,7 @@ impl Ui {
                 self.note(&format!("{} → {output}: already exists, kept", record.input));
             }
             None if record.error.is_some() => {}
-            _ => self.note(&record.line(self.verbose)),
+            _ => record.lines(self.verbose).iter().for_each(|line| self.note(line)),
         }
         if let Some(error) = &record.error {
             self.suspend(|| write_stderr(&format!("error: {}: {error}", record.input)));
@@ -103,17 +110,10 @@ impl Ui {
     }
 }
 
-/// Prints a message to stderr. Errors are ignored, so that a closed stderr does not stop the run.
+/// Prints a message of one line to stderr. Errors are ignored, so that a closed stderr does not stop the run.
 pub fn write_stderr(message: &str) {
-    let _ = io::stderr().write_all(escaped(message).as_bytes());
-}
-
-/// Returns `text` with a newline at its end. Control characters, which may come from file names or metadata, are
-/// escaped.
-fn escaped(text: &str) -> String {
-    let escape =
-        |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
-    text.trim_end().chars().map(escape).collect::<String>() + "\n"
+    let line = escape::one_line(message.trim_end()) + "\n";
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Writes to stdout. Refuses to write binary data to a terminal.

@@ -1,5 +1,6 @@
 //! The layout of a figure, which fixes the place of every item, and its painting.
 
+use crate::escape::one_line;
 use crate::picture::Picture;
 
 use super::canvas::Rect;
@@ -56,7 +57,8 @@ impl Caption {
     /// The caption of an original picture with its name and size, fitted to a width in pixels.
     pub fn original(name: &str, picture: &Picture, measure: Measure, width: usize) -> Self {
         let size = format!(" · {} × {}", picture.width(), picture.height());
-        Self { title: "Original".into(), detail: measure.detail().fit(name, &size, width as f32) }
+        let detail = measure.detail().fit(&one_line(name), &size, width as f32);
+        Self { title: "Original".into(), detail }
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `bad_input` | the program as a process: many kinds of damaged files |
 //! | `checkpoints` | folders, files, older tensor names, wrong tensors |
 //! | `trace` | the output of `--trace` against forward hooks in diffusers |
+//! | `terminal` | the program as a process: no control characters, backtraces and credentials in what it prints |
 //! | `inspect` | the program as a process: `inspect` and `doctor` |
 //! | `hub` | downloads from a local hub server |
 //!
@@ -40,6 +41,7 @@ mod random;
 mod see;
 mod stock;
 mod support;
+mod terminal;
 mod threads;
 mod trace;
 mod usage;

@@ -118,9 +118,13 @@ impl Hub {
     /// Removes the endpoint's user name and password from `text`.
     fn without_credentials(&self, text: &str) -> String {
         let start = self.endpoint.find("://").map_or(0, |at| at + 3);
-        let authority = self.endpoint[start..].split(['/', '?', '#']).next().unwrap_or_default();
-        match authority.rfind('@') {
-            Some(at) => text.replace(&authority[..=at], ""),
+        let rest = &self.endpoint[start..];
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+        // A password with a slash that is not encoded ends the authority too early, and stands where the port should.
+        let is_cut = !authority.contains('@') && port.contains(|c: char| !c.is_ascii_digit() && c != ']');
+        match if is_cut { rest.rfind('@') } else { authority.rfind('@') } {
+            Some(at) => text.replace(&rest[..=at], ""),
             None => text.to_string(),
         }
     }
@@ -231,6 +235,8 @@ mod tests {
         assert_eq!(shown("https://user:s3cret@host:8080/a@b"), "https://host:8080/a@b");
         assert_eq!(shown("https://host/a@b"), "https://host/a@b");
         assert_eq!(shown("user:p@ss@host"), "host");
+        assert_eq!(shown("https://user:p/a#s@s@host/x"), "https://host/x");
+        assert_eq!(shown("https://[::1]/a@b"), "https://[::1]/a@b");
         let hub = Hub {
             endpoint: "http://u:s3cret@host".into(),
             token: Some("hf_secret".into()),

@@ -9,6 +9,7 @@ use vae::picture::{Background, Picture, SAMPLE_PNG};
 use vae::statistics::Statistics;
 use vae::stock::Stock;
 
+use crate::cli::message::message;
 use crate::cli::record::timed;
 
 use super::devices::TestedDevice;
@@ -51,7 +52,7 @@ impl SelfTest {
     pub fn run(device: &TestedDevice) -> Self {
         let (outcome, error) = match compare(device) {
             Ok(outcome) => (Some(outcome), None),
-            Err(e) => (None, Some(format!("{e:#}"))),
+            Err(e) => (None, Some(message(&e))),
         };
         let within = |o: &Outcome| o.encode_difference <= BOUND && o.decode_difference <= BOUND;
         let passed = outcome.as_ref().is_some_and(within);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use vae::escape::one_line;
 use vae::numbers::bytes;
 
 use super::DoctorReport;
@@ -25,9 +26,9 @@ impl fmt::Display for DoctorReport {
         for problem in cuda_problems {
             writeln!(f, "CUDA error   {problem}")?;
         }
-        writeln!(f, "cache        {}", hub.cache.display())?;
+        writeln!(f, "cache        {}", one_line(&hub.cache.display().to_string()))?;
         let offline = if hub.offline { "offline (HF_HUB_OFFLINE)" } else { "online" };
-        writeln!(f, "hub          {}, {offline}", hub.endpoint)?;
+        writeln!(f, "hub          {}, {offline}", one_line(&hub.endpoint))?;
         match &hub.default_model {
             Some(id) => writeln!(f, "sd2          {id}, in the cache")?,
             None => writeln!(f, "sd2          not in the cache")?,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use vae::checkpoint::Contents;
 use vae::checkpoint::contents::Entry;
+use vae::escape::one_line;
 use vae::latents::plates::sheet;
 use vae::latents::summary::{BINS, Evidence};
 use vae::latents::{Latents, LatentsError, Summary};
@@ -73,8 +74,8 @@ pub fn inspect(job: &Job, bytes: &[u8], ui: &Ui) -> Result<()> {
 }
 
 fn describe(input: &str, tensor: &Entry, contents: &Contents, summary: &Summary) -> Result<String> {
-    let mut text = format!("{input}: latents\n");
-    writeln!(text, "  tensor    {} {:?}, {}", tensor.name, tensor.shape, tensor.dtype)?;
+    let mut text = format!("{}: latents\n", one_line(input));
+    writeln!(text, "  tensor    {} {:?}, {}", one_line(&tensor.name), tensor.shape, tensor.dtype)?;
     let rms = summary.rms;
     let scaled = match (summary.scaled, summary.evidence) {
         (Some(true), Evidence::Metadata) => format!("yes, according to the metadata (rms {rms:.3})"),
@@ -85,7 +86,8 @@ fn describe(input: &str, tensor: &Entry, contents: &Contents, summary: &Summary)
     };
     writeln!(text, "  scaled    {scaled}")?;
     for (i, (key, value)) in contents.metadata.iter().enumerate() {
-        writeln!(text, "  {:<10}{key}: {value}", if i == 0 { "metadata" } else { "" })?;
+        let label = if i == 0 { "metadata" } else { "" };
+        writeln!(text, "  {label:<10}{}: {}", one_line(key), one_line(value))?;
     }
     writeln!(
         text,
@@ -120,19 +122,19 @@ fn bars(counts: &[usize]) -> String {
 fn print_contents(job: &Job, contents: &Contents, reason: &str, ui: &Ui) -> Result<()> {
     let (tensors, dtypes) = (&contents.tensors, contents.dtypes());
     let parameters = contents.parameters();
-    let mut text = format!("{}: safetensors, but not latents: {reason}\n", job.input.name());
+    let name = one_line(&job.input.name());
+    let mut text = format!("{name}: safetensors, but not latents: {reason}\n");
     writeln!(text, "  {} tensors, {} values, {}", tensors.len(), grouped(parameters), dtypes.join(" and "))?;
     for (key, value) in &contents.metadata {
-        writeln!(text, "  {key}: {value}")?;
+        writeln!(text, "  {}: {}", one_line(key), one_line(value))?;
     }
     for tensor in tensors.iter().take(MAX_LISTED) {
-        writeln!(text, "  {} {:?}, {}", tensor.name, tensor.shape, tensor.dtype)?;
+        writeln!(text, "  {} {:?}, {}", one_line(&tensor.name), tensor.shape, tensor.dtype)?;
     }
     if tensors.len() > MAX_LISTED {
         writeln!(text, "  and {} more (listed by --json)", tensors.len() - MAX_LISTED)?;
     }
     if tensors.iter().any(|t| t.name == "encoder.conv_in.weight" || t.name == "decoder.conv_in.weight") {
-        let name = job.input.name();
         writeln!(text, "These look like VAE weights: `vae inspect --model {name}` prints the modules.")?;
     }
     let input = job.input.name();

@@ -6,7 +6,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use vae::checkpoint::modules::ModuleRow;
+use vae::checkpoint::pipeline::Component;
 use vae::checkpoint::{Checkpoint, Hub, Pipeline, Source, Variant};
+use vae::escape::one_line;
 use vae::numbers::grouped;
 
 use crate::cli::failure::Failure;
@@ -64,7 +66,7 @@ pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), F
 
 fn describe(report: &ModelReport, modules: &str) -> Result<String> {
     let mut text = modules.to_string();
-    writeln!(text, "\n{}: AutoencoderKL", report.model)?;
+    writeln!(text, "\n{}: AutoencoderKL", one_line(report.model))?;
     if let Some(revision) = report.revision {
         writeln!(text, "  revision    {revision}")?;
     }
@@ -73,10 +75,12 @@ fn describe(report: &ModelReport, modules: &str) -> Result<String> {
     let (step, channels) = (report.downscale, report.latent_channels);
     writeln!(text, "  latents     [n, {channels}, h/{step}, w/{step}], scaled by {}", report.scaling_factor)?;
     if let Some(pipeline) = &report.pipeline {
-        writeln!(text, "part of a {}; → marks the component that vae loads", pipeline.class)?;
+        writeln!(text, "part of a {}; → marks the component that vae loads", one_line(&pipeline.class))?;
         for component in &pipeline.components {
             let mark = if component.loaded { "→" } else { " " };
-            writeln!(text, "{mark} {:<24}{} ({})", component.name, component.class, component.library)?;
+            let Component { name, class, library, .. } = component;
+            let line = format!("{mark} {name:<24}{class} ({library})");
+            writeln!(text, "{}", one_line(&line))?;
         }
     }
     Ok(text)

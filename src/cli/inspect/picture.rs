@@ -5,6 +5,7 @@ use std::fmt::Write;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+use vae::escape::one_line;
 use vae::picture::{Background, Facts, Picture, PictureError};
 
 use crate::cli::args::InspectArgs;
@@ -72,7 +73,7 @@ pub fn inspect(args: &InspectArgs, job: &Job, bytes: &[u8], ui: &Ui) -> Result<(
 
 fn describe(report: &PictureReport, multiple: usize) -> Result<String> {
     let PictureReport { input, format, width, height, color, bits, upright, .. } = report;
-    let mut text = format!("{input}: a {format} picture\n");
+    let mut text = format!("{}: a {format} picture\n", one_line(input));
     writeln!(text, "  size          {width}×{height}")?;
     writeln!(text, "  colours       {color}, {bits} bit{} per channel", if *bits == 1 { "" } else { "s" })?;
     match report.orientation {
