@@ -193,6 +193,13 @@ impl Checkpoint {
         &self.weights
     }
 
+    /// Whether `sha256` is the digest of these weights, or that of the same weights in the other number format, as far as
+    /// this is known: it is for Stable Diffusion 2's.
+    pub fn has_weights(&self, sha256: &str) -> bool {
+        let own = self.weights.sha256();
+        own == sha256 || [own, sha256].iter().all(|digest| hub::SD2_SHA256.contains(digest))
+    }
+
     /// The tree of modules.
     pub fn modules(&self) -> Module {
         Module::of(&self.weights.contents(), self.config.norm_num_groups)

@@ -117,8 +117,11 @@ pub struct DecodeArgs {
     #[arg(long)]
     pub original_size: bool,
     /// Treat latents without metadata as unscaled (not multiplied by the scaling factor)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "scaled")]
     pub unscaled: bool,
+    /// Treat latents without metadata as scaled; the default, with a warning if they look unscaled
+    #[arg(long)]
+    pub scaled: bool,
     #[command(flatten)]
     pub quality: Quality,
     /// Print the shape, statistics and time of each stage

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use vae::checkpoint::{Source, built_in};
 use vae::latents::{Latents, Provenance};
-use vae::model::{self, Config};
+use vae::model::Config;
 use vae::picture::{MAX_PIXELS, Picture};
 
 use super::args::DecodeArgs;
@@ -14,6 +14,7 @@ use super::jobs::{self, Job, Naming};
 use super::memory::{Size, Work};
 use super::output::Destination;
 use super::record::{Record, Stages, timed};
+use super::scaling;
 use super::session::Session;
 use super::show::Screen;
 use super::trace::Trace;
@@ -56,10 +57,12 @@ impl Run<'_> {
             bail!("these latents are from the built-in model: add --model {}", built_in::NAME);
         }
         let config = timed(&mut stages.load_ms, || session.config())?;
-        check_origin(&latents, session, ui)?;
         let size = latents.provenance.original_size.filter(|_| args.original_size);
         check_size(&latents, size, config, session)?;
-        let z = unscale(&latents, config, args.unscaled)?;
+        let mut warnings = Vec::new();
+        warnings.extend(check_origin(&latents, session)?);
+        warnings.extend(scaling::check(&latents, config, args)?);
+        let z = scaling::unscale(&latents, config, args)?;
         if args.original_size && size.is_none() {
             bail!("no original_size in its metadata: omit --original-size");
         }
@@ -68,7 +71,9 @@ impl Run<'_> {
                 input: job.input.name(),
                 output: destination.name(),
                 shape: Some(vec![1, z.dim(1)?, z.dim(2)?, z.dim(3)?]),
-                stages: std::mem::take(&mut stages), // the first picture of a batch has the time to read it
+                // The first picture of a batch has the warnings and the time to read it.
+                warnings: std::mem::take(&mut warnings),
+                stages: std::mem::take(&mut stages),
                 ..Record::default()
             };
             if destination.is_done() {
@@ -132,29 +137,23 @@ fn check_size(latents: &Latents, resized: Option<Size>, config: &Config, session
     session.check_memory(Work::Decode { size, resized })
 }
 
-/// Undoes the scaling. The metadata of the file decides whether latents are scaled, and by which factor. Without
-/// metadata, they are taken as scaled by the model's factor, unless `--unscaled` is given.
-fn unscale(latents: &Latents, config: &Config, unscaled: bool) -> Result<Tensor> {
-    Ok(match latents.provenance.scaling {
-        Some(scaling) if scaling.scaled => model::unscale(&latents.tensor, scaling.factor, scaling.shift)?,
-        Some(_) => latents.tensor.clone(),
-        None if unscaled => latents.tensor.clone(),
-        None => config.unscale(&latents.tensor)?,
-    })
-}
-
-/// Warns if the latents were encoded by another model than the one that decodes them.
-fn check_origin(latents: &Latents, session: &Session, ui: &Ui) -> Result<()> {
-    let Provenance { model: Some(model), model_sha256: Some(digest), .. } = &latents.provenance else {
-        return Ok(());
+/// Returns a warning if the latents were encoded by another model than the one that decodes them.
+fn check_origin(latents: &Latents, session: &Session) -> Result<Option<String>> {
+    let Provenance { model: Some(model), model_sha256: Some(digest), model_revision, .. } =
+        &latents.provenance
+    else {
+        return Ok(None);
     };
     let checkpoint = session.checkpoint()?;
-    if digest != checkpoint.weights().sha256() {
-        let here = &checkpoint.origin().model;
-        ui.note(&format!(
-            "warning: these latents were encoded with other weights ({model}, SHA-256 {digest}) than those of {here}, \
-             which decode them; if the picture looks wrong, name the right model with --model"
-        ));
+    let here = checkpoint.origin();
+    // A commit has the same weights in two number formats, with two digests.
+    let is_same_commit = *model == here.model && model_revision.is_some() && *model_revision == here.revision;
+    if is_same_commit || checkpoint.has_weights(digest) {
+        return Ok(None);
     }
-    Ok(())
+    Ok(Some(format!(
+        "these latents were encoded with other weights ({model}, SHA-256 {digest}) than those of {}, \
+         which decode them; if the picture looks wrong, name the right model with --model",
+        here.model
+    )))
 }

@@ -9,6 +9,7 @@
 //! | `message` | what an error says |
 //! | `memory` | whether a picture fits into memory |
 //! | `trace` | shape, statistics and time of every stage |
+//! | `scaling` | whether latents to decode are scaled |
 //! | `session` | the device, and the model, which is opened when first needed |
 //! | `output` | destinations of results; files are written completely or not at all |
 //! | `show` | displays pictures in the terminal |
@@ -32,6 +33,7 @@ mod output;
 mod progress;
 mod record;
 mod roundtrip;
+mod scaling;
 mod session;
 mod show;
 mod trace;

@@ -38,6 +38,9 @@ pub struct Record {
     /// One entry for each noise level.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sweep: Vec<SweepEntry>,
+    /// What may be wrong with the result.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Whether the output existed already and was kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,

