@@ -4,16 +4,18 @@
 //! SHA-256 of the path. It has three lines: the path; device, inode, size, time of modification and time of change; the
 //! digest. If the first two lines are not those of the file at hand, or anything else is wrong, the memo is ignored.
 
-use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use crate::cache_folder;
+
 use super::weights::hex;
 
-/// A file that changed so recently is not remembered, as it could change again without a later time of change.
+/// A file that changed so recently is not remembered. The times of a file system are only as fine as its clock ticks: if
+/// the file changed once more within one tick, its times would not show it. 2 seconds is the longest tick in use (FAT).
 const SETTLING: Duration = Duration::from_secs(2);
 
 /// Where the digest of one file is remembered.
@@ -29,8 +31,7 @@ pub struct Memo {
 impl Memo {
     /// The memo of `file`, which was opened at `path`; `None` if the system has no inodes or no cache folder.
     pub fn of(path: &Path, file: &File) -> Option<Self> {
-        let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        Self::within(&cache.or_else(|| Some(env::home_dir()?.join(".cache")))?, path, file)
+        Self::within(&cache_folder::of_vae()?, path, file)
     }
 
     #[cfg(unix)]
@@ -43,7 +44,7 @@ impl Memo {
         let identity = format!("{} {} {}", m.dev(), m.ino(), m.size());
         let times = format!("{}.{:09} {seconds}.{nanos:09}", m.mtime(), m.mtime_nsec());
         Some(Self {
-            path: cache.join("vae/digests").join(hex(&Sha256::digest(&name))),
+            path: cache.join("digests").join(hex(&Sha256::digest(&name))),
             key: format!("{name}\n{identity} {times}\n"),
             settled: UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))?.checked_add(SETTLING)?,
         })

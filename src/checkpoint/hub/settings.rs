@@ -14,9 +14,11 @@
 //!
 //! `VAE_HUB_RETRY_DELAY_MS` shortens the pauses between retries in tests.
 
-use std::env;
+#[cfg(test)]
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::cache_folder::{self, expand};
 
 use super::Hub;
 
@@ -28,11 +30,11 @@ const DEFAULT_RETRY_DELAY_MS: u64 = 1000;
 impl Hub {
     /// Reads the environment as Python's `huggingface_hub` does. There is no progress report.
     pub fn from_env() -> Self {
-        Self::from_variables(|name| env::var(name).ok())
+        Self::from_variables(cache_folder::variable)
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let var = &|name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let var = &variable;
         let folder = |name: &str| var(name).map(|value| expand(&value, var));
         let is_true = |name: &str| {
             var(name).is_some_and(|v| matches!(v.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
@@ -41,10 +43,7 @@ impl Hub {
             let number: Option<u64> = var(name).and_then(|v| v.trim().parse().ok());
             number.filter(|&n| n > 0).unwrap_or(default).min(LONGEST)
         };
-        let home = folder("HF_HOME").unwrap_or_else(|| {
-            let cache = folder("XDG_CACHE_HOME").unwrap_or_else(|| expand("~/.cache", var));
-            cache.join("huggingface")
-        });
+        let home = folder("HF_HOME").unwrap_or_else(|| cache_folder::of_user(var).join("huggingface"));
         let token = || {
             let file = folder("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
             var("HF_TOKEN")
@@ -66,26 +65,6 @@ impl Hub {
             retry_delay: Duration::from_millis(number("VAE_HUB_RETRY_DELAY_MS", DEFAULT_RETRY_DELAY_MS)),
             progress: None,
         }
-    }
-}
-
-/// Expands `~/` at the start, and `$NAME` and `${NAME}` anywhere. A variable that is not set stays as it is.
-fn expand(path: &str, var: &impl Fn(&str) -> Option<String>) -> PathBuf {
-    let mut parts = path.split('$');
-    let mut expanded = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        let braced = part.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-        let (name, rest) = braced.unwrap_or_else(|| {
-            part.split_at(part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len()))
-        });
-        match var(name) {
-            Some(value) => expanded.extend([value.as_str(), rest]),
-            None => expanded.extend(["$", part]),
-        }
-    }
-    match (expanded.strip_prefix("~/"), env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(expanded),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::ffi::{CString, c_char};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaModule};
 use cudarc::nvrtc::{Ptx, result, sys};
 use sha2::{Digest, Sha256};
 
+use crate::cache_folder;
 use crate::kernels::Precision;
 
 use super::device::{DeviceInfo, require};
@@ -35,7 +36,8 @@ pub fn load(
     if compiler.0 > info.driver.0 {
         return Err(CudaError::DriverTooOld { driver: info.driver, compiler });
     }
-    let place = cache_folder().map(|folder| folder.join(file_name(precision, info.capability, compiler)));
+    let place =
+        cache_folder::of_vae().map(|folder| folder.join(file_name(precision, info.capability, compiler)));
     if let Some(cubin) = place.as_deref().and_then(read)
         && let Ok(module) = context.load_module(Ptx::from_binary(cubin))
     {
@@ -111,13 +113,6 @@ fn options(precision: Precision, capability: (u32, u32)) -> [String; 4] {
 fn text(log: Vec<c_char>) -> String {
     let bytes: Vec<u8> = log.into_iter().map(|c| c.cast_unsigned()).take_while(|&byte| byte != 0).collect();
     String::from_utf8_lossy(&bytes).trim().to_owned()
-}
-
-/// `$XDG_CACHE_HOME/vae`, or `~/.cache/vae`.
-fn cache_folder() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
-    Some(caches.join("vae"))
 }
 
 /// A name that depends on everything that changes the compiler's output.
