@@ -5,7 +5,7 @@
 //! | [`built_in`] | the small model that is part of the program |
 //! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
-//! | [`weights`] | one safetensors file, mapped into memory, read tensor by tensor |
+//! | [`weights`] | one safetensors file, read tensor by tensor |
 //! | `digest` | the SHA-256 of a file, remembered from run to run |
 //! | [`contents`] | the tensors and metadata that the header of a safetensors file lists |
 //! | [`modules`] | the tree of modules, from the tensors' names |
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use contents::Contents;
-pub use hub::{Hub, HubError, Progress};
+pub use hub::{Hub, HubError, Progress, Refresh};
 pub use modules::Module;
 pub use pipeline::Pipeline;
 pub use weights::Weights;
@@ -159,7 +159,7 @@ impl Checkpoint {
             Source::Hub(id) => hub.open(&[id], revision, variant),
             Source::Sd2 => {
                 let mut checkpoint = hub.open(&hub::SD2_MIRRORS, revision, variant)?;
-                checkpoint.warning = hub::doubt(&checkpoint);
+                checkpoint.warning = hub::doubt(&checkpoint)?;
                 Ok(checkpoint)
             }
         }
@@ -170,7 +170,7 @@ impl Checkpoint {
             .map_err(|reason| CheckpointError::Read { path: config.clone(), reason })?;
         let folder = config.parent().map(Path::to_path_buf);
         let config = parse_config(&text, &config)?;
-        Ok(Self { config, weights: Weights::map(&weights)?, origin, folder, warning: None })
+        Ok(Self { config, weights: Weights::open(&weights)?, origin, folder, warning: None })
     }
 
     /// The content of `config.json`.
@@ -195,9 +195,12 @@ impl Checkpoint {
 
     /// Whether `sha256` is the digest of these weights, or that of the same weights in the other number format, as far as
     /// this is known: it is for Stable Diffusion 2's.
-    pub fn has_weights(&self, sha256: &str) -> bool {
-        let own = self.weights.sha256();
-        own == sha256 || [own, sha256].iter().all(|digest| hub::SD2_SHA256.contains(digest))
+    ///
+    /// # Errors
+    /// Those of [`Weights::sha256`].
+    pub fn has_weights(&self, sha256: &str) -> Result<bool, CheckpointError> {
+        let own = self.weights.sha256()?;
+        Ok(own == sha256 || [own, sha256].iter().all(|digest| hub::SD2_SHA256.contains(digest)))
     }
 
     /// The tree of modules.

@@ -202,6 +202,9 @@ pub struct InspectArgs {
     /// Branch, tag or commit of a model on the hub [default: main]
     #[arg(long, value_name = "REV", conflicts_with = "file")]
     pub revision: Option<String>,
+    /// Ask the hub whether a branch or tag in the cache has moved; without this option, it is asked once a day
+    #[arg(long, conflicts_with = "file")]
+    pub refresh: bool,
 }
 
 /// Arrange pictures in rows and columns
@@ -292,6 +295,9 @@ pub struct ModelArgs {
     /// Branch, tag or commit of a model on the hub [default: main]
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
+    /// Ask the hub whether a branch or tag in the cache has moved; without this option, it is asked once a day
+    #[arg(long)]
+    pub refresh: bool,
     /// Device to compute on: auto (CUDA if available), cpu, cuda or cuda:N; CUDA needs a build with `--features cuda`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,

@@ -148,7 +148,7 @@ fn check_origin(latents: &Latents, session: &Session) -> Result<Option<String>> 
     let here = checkpoint.origin();
     // A commit has the same weights in two number formats, with two digests.
     let is_same_commit = *model == here.model && model_revision.is_some() && *model_revision == here.revision;
-    if is_same_commit || checkpoint.has_weights(digest) {
+    if is_same_commit || checkpoint.has_weights(digest)? {
         return Ok(None);
     }
     Ok(Some(format!(

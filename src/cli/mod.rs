@@ -5,6 +5,7 @@
 //! | `args` | options and help texts |
 //! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `doctor` | the commands |
 //! | `levels` | the noise levels of `--noise` |
+//! | `hub` | the hub, from the environment and the options |
 //! | `jobs` | inputs, the names of their outputs, and the loop over them |
 //! | `message` | what an error says |
 //! | `memory` | whether a picture fits into memory |
@@ -24,6 +25,7 @@ mod doctor;
 mod encode;
 mod failure;
 mod grid;
+mod hub;
 mod inspect;
 mod jobs;
 mod levels;

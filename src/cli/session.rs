@@ -6,15 +6,15 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, anyhow};
 
-use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
+use vae::checkpoint::{Checkpoint, Source, Variant};
 use vae::device::{Device, Error, Precision};
 use vae::latents::{Provenance, Scaling};
 use vae::model::{Config, DecodeLatents, EncodePictures};
 
 use super::args::ModelArgs;
 use super::failure::Failure;
+use super::hub;
 use super::memory::{self, Work};
-use super::progress;
 use super::record::{ModelTiming, Stages, timed};
 use super::ui::Ui;
 
@@ -48,9 +48,7 @@ impl<'a> Session<'a> {
         }
         start_threads(args.threads)?;
         let source = args.model.clone().unwrap_or(default);
-        if args.revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
-            return Err(Failure::Usage("--revision is for models on the hub".into()));
-        }
+        hub::check_options(&source, args.revision.as_deref(), args.refresh)?;
         let attempts = [Attempt::new(device).into(), OnceCell::new(), OnceCell::new()];
         Ok(Self { source, args, ui, checkpoint: OnceCell::new(), attempts })
     }
@@ -58,7 +56,7 @@ impl<'a> Session<'a> {
     /// Returns the checkpoint. The first call opens it, and downloads it if necessary.
     pub fn checkpoint(&self) -> Result<&Checkpoint, Failure> {
         get_or_try_init(&self.checkpoint, || {
-            let hub = Hub { progress: progress::downloads(self.ui), ..Hub::from_env() };
+            let hub = hub::hub(self.args.refresh, self.ui);
             let variant = match self.device().map_err(Failure::Model)?.precision() {
                 Precision::F16 | Precision::Bf16 => Variant::Fp16,
                 Precision::F32 => Variant::Full,
@@ -148,11 +146,12 @@ impl<'a> Session<'a> {
     pub fn provenance(&self) -> Result<Provenance, Failure> {
         let checkpoint = self.checkpoint()?;
         let config = checkpoint.config();
+        let sha256 = checkpoint.weights().sha256().map_err(|e| Failure::Model(e.into()))?;
         Ok(Provenance {
             model: Some(checkpoint.origin().model.clone()),
             model_revision: checkpoint.origin().revision.clone(),
             note: checkpoint.origin().note.map(str::to_string),
-            model_sha256: Some(checkpoint.weights().sha256().to_string()),
+            model_sha256: Some(sha256.to_string()),
             scaling: Some(Scaling {
                 factor: config.scaling_factor,
                 shift: config.shift_factor.unwrap_or(0.0),

@@ -52,8 +52,11 @@ impl Latents {
             Some(metadata) if metadata.contains_key("format_version") => Provenance::from_metadata(metadata)?,
             _ => Provenance::default(),
         };
-        let (name, view) = find_latents(&file)?;
-        Ok((name, Self { tensor: read_tensor(&view)?, provenance }))
+        let tensors = file.tensors();
+        let shapes: Vec<_> = tensors.iter().map(|(name, view)| (name.as_str(), view.shape())).collect();
+        let name = find_latents(&shapes)?;
+        let view = file.tensor(name).map_err(format)?;
+        Ok((name.to_string(), Self { tensor: read_tensor(&view)?, provenance }))
     }
 }
 
@@ -73,16 +76,19 @@ fn sort_header(mut file: Vec<u8>) -> Vec<u8> {
     file
 }
 
-/// Returns the tensor called `latents`, or else the only one with three or four dimensions.
-fn find_latents<'a>(file: &SafeTensors<'a>) -> Result<(String, TensorView<'a>), LatentsError> {
-    let tensors = file.tensors();
-    let is_latents = |view: &TensorView| matches!(view.shape().len(), 3 | 4);
-    if let Some(found) = tensors.iter().find(|(name, view)| name == NAME && is_latents(view)) {
-        return Ok(found.clone());
+/// Returns the name of the tensor that is read as latents, of the names and shapes of all: the one called `latents`, or
+/// else the only one with three or four dimensions.
+///
+/// # Errors
+/// [`LatentsError::Tensor`] if there is none or more than one.
+pub fn find_latents<'a>(tensors: &[(&'a str, &[usize])]) -> Result<&'a str, LatentsError> {
+    let mut candidates =
+        tensors.iter().filter(|(_, shape)| matches!(shape.len(), 3 | 4)).map(|(name, _)| *name);
+    if let Some(found) = candidates.clone().find(|name| *name == NAME) {
+        return Ok(found);
     }
-    let mut candidates = tensors.iter().filter(|(_, view)| is_latents(view));
     match (candidates.next(), candidates.next()) {
-        (Some(found), None) => Ok(found.clone()),
+        (Some(found), None) => Ok(found),
         (None, _) => Err(LatentsError::Tensor(format!("none of its {} tensors is [n,c,h,w]", tensors.len()))),
         _ => Err(LatentsError::Tensor(format!("none of its {} tensors is called `{NAME}`", tensors.len()))),
     }

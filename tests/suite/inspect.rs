@@ -222,6 +222,24 @@ fn a_checkpoint_in_a_pipeline_is_described_with_its_components() {
     assert!(vae(&folder, "inspect --model pipe --json").code(0).json()[0].get("pipeline").is_none());
 }
 
+/// A file of a terabyte, nearly all of it a hole, has neither to be read nor to be mapped.
+#[cfg(target_os = "linux")]
+#[test]
+fn only_the_header_of_a_file_without_latents_is_read() {
+    let folder = Folder::new();
+    let header = r#"{"w":{"dtype":"F32","shape":[262144,1048576],"data_offsets":[0,1099511627776]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    let length = bytes.len() as u64 + (1 << 40);
+    std::fs::write(folder.path("w.safetensors"), bytes).expect("a file");
+    let file = std::fs::File::options().write(true).open(folder.path("w.safetensors")).expect("a file");
+    if file.set_len(length).is_err() {
+        return; // the file system has no files of this size
+    }
+    let run = vae(&folder, "inspect w.safetensors").code(0);
+    assert!(text(&run).contains("1 tensors, 274,877,906,944 values"), "{}", text(&run));
+}
+
 #[test]
 fn escape_sequences_in_metadata_do_not_reach_the_terminal() {
     let folder = Folder::new();

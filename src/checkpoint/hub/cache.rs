@@ -5,6 +5,7 @@
 //! models--owner--name/snapshots/COMMIT/vae/config.json   a link into blobs/
 //! models--owner--name/blobs/ETAG                         the content of a file
 //! models--owner--name/blobs/ETAG.incomplete              the bytes received so far
+//! models--owner--name/blobs/ETAG.RANDOM.incomplete       the same, where there are no locks
 //! .locks/models--owner--name/ETAG.lock                   held during a download
 //! ```
 
@@ -56,7 +57,7 @@ impl RepoCache {
     }
 
     /// Locks the blob against other processes until the returned file is dropped. Calls `wait` if another process
-    /// holds the lock, and then waits for it. Python takes the same lock.
+    /// holds the lock, and then waits for it. Python takes the same lock. Fails if the file system has no locks.
     pub fn lock(&self, etag: &str, wait: impl FnOnce()) -> io::Result<File> {
         fs::create_dir_all(&self.locks)?;
         let path = self.locks.join(format!("{etag}.lock"));
@@ -66,13 +67,13 @@ impl RepoCache {
                 wait();
                 file.lock()?;
             }
-            // The file system has no locks. Two processes that download the same file at the same time can damage it.
-            Err(TryLockError::Error(_)) | Ok(()) => {}
+            Err(TryLockError::Error(e)) => return Err(e),
+            Ok(()) => {}
         }
         Ok(file)
     }
 
-    /// Makes the blob visible as `file` of the snapshot of `commit`, and `commit` as that of the revision.
+    /// Makes the blob visible as `file` of the snapshot of `commit`.
     ///
     /// Replaces a link that is there already. Copies the blob if the file system has no links.
     pub fn publish(&self, etag: &str, commit: &str, file: &str) -> io::Result<PathBuf> {
@@ -81,11 +82,16 @@ impl RepoCache {
         let target = iter::repeat_n("..", up).collect::<PathBuf>().join("blobs").join(etag);
         place(&path, |path| symlink(&target, path))
             .or_else(|_| place(&path, |path| fs::copy(self.blob(etag), path).map(drop)))?;
-        let reference = self.reference();
-        if self.revision != commit && fs::read_to_string(&reference).ok().as_deref() != Some(commit) {
-            place(&reference, |path| fs::write(path, commit))?;
-        }
         Ok(path)
+    }
+
+    /// Makes `commit` that of the revision, unless the revision is the commit itself.
+    pub fn point_to(&self, commit: &str) -> io::Result<()> {
+        let reference = self.reference();
+        if self.revision == commit || fs::read_to_string(&reference).ok().as_deref() == Some(commit) {
+            return Ok(());
+        }
+        place(&reference, |path| fs::write(path, commit))
     }
 
     fn snapshot(&self, commit: &str) -> PathBuf {
@@ -113,6 +119,11 @@ use std::os::windows::fs::symlink_file as symlink;
 /// Whether a text from a server may become a file's name: letters, digits and hyphens.
 pub fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.len() <= 200 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// Whether a revision is a whole commit, which never changes. Branches and tags can move.
+pub fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 /// Whether a revision stays inside `refs/`.
@@ -149,6 +160,8 @@ mod tests {
         let cache = RepoCache::new(folder.path(), "a/b", "main");
         assert_eq!(cache.commit(), None);
         cache.publish("gone", "c0", "vae/config.json").expect("a link");
+        assert_eq!(cache.commit(), None);
+        cache.point_to("c0").expect("a ref");
         assert_eq!(cache.commit().as_deref(), Some("c0"));
         assert_eq!(cache.file("vae/config.json"), None, "the link is dangling");
         let blob = cache.blob("e1");

@@ -3,13 +3,17 @@
 //! The response to one HEAD request gives the commit, ETag and size of the file. Later responses are never used as a path
 //! or a digest. A file is renamed to its final name after its digest has been verified.
 
+use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::checkpoint::Weights;
+
 use super::cache::is_plain;
 use super::http::{Answer, Client, Fault, Retries};
-use super::partial::{Partial, verify_file};
+use super::partial::{GIT_SHA1, Partial, verify_file};
+use super::settings::DEFAULT_ENDPOINT;
 use super::{HubError, Repository};
 
 /// If a server asks for a longer pause, the download fails.
@@ -35,11 +39,20 @@ impl Repository<'_> {
         let remote = self.ask_about(file)?;
         let explain = |e: io::Error| self.explain(e, file);
         let wait = || self.hub.note(&format!("waiting for another process, which is downloading `{file}`"));
-        let _lock = self.cache.lock(&remote.etag, wait).map_err(explain)?;
+        let lock = self.cache.lock(&remote.etag, wait).ok();
         if !is_intact(&self.cache.blob(&remote.etag), &remote).map_err(explain)? {
-            self.fetch_blob(&remote)?;
+            let path = self.cache.partial(&remote.etag);
+            let partial = if lock.is_some() { Partial::open(&path) } else { Partial::create_beside(&path) };
+            self.fetch_blob(&remote, partial.map_err(explain)?)?;
         }
-        self.cache.publish(&remote.etag, &remote.commit, file).map_err(explain)
+        let path = self.cache.publish(&remote.etag, &remote.commit, file).map_err(explain)?;
+        self.cache.point_to(&remote.commit).map_err(explain)?;
+        Ok(path)
+    }
+
+    /// The commit to which the revision points now. `file` must exist there.
+    pub(super) fn ask_for_commit(&self, file: &str) -> Result<String, HubError> {
+        Ok(self.ask_about(file)?.commit)
     }
 
     fn ask_about<'f>(&self, file: &'f str) -> Result<Remote<'f>, HubError> {
@@ -74,9 +87,8 @@ impl Repository<'_> {
     }
 
     /// Downloads and verifies the content of a file.
-    fn fetch_blob(&self, remote: &Remote) -> Result<(), HubError> {
+    fn fetch_blob(&self, remote: &Remote, mut partial: Partial) -> Result<(), HubError> {
         let explain = |e: io::Error| self.explain(e, remote.file);
-        let mut partial = Partial::open(&self.cache.partial(&remote.etag)).map_err(explain)?;
         let mut is_resumed = partial.len() > 0;
         loop {
             let received = self.receive(remote, &mut partial);
@@ -91,6 +103,15 @@ impl Repository<'_> {
                     partial.clear().map_err(explain)?;
                     is_resumed = false;
                 }
+                Some(wrong)
+                    if wrong.kind == GIT_SHA1 && self.may_have_other_etags(remote, partial.path()) =>
+                {
+                    let file = remote.file;
+                    self.hub.note(&format!(
+                        "`{file}` cannot be verified: its ETag is not the hash that git computes"
+                    ));
+                    return partial.persist(&self.cache.blob(&remote.etag)).map_err(explain);
+                }
                 Some(wrong) => {
                     partial.delete().map_err(explain)?;
                     return Err(HubError::WrongDigest {
@@ -102,6 +123,21 @@ impl Repository<'_> {
                 }
             }
         }
+    }
+
+    /// Whether 40 hexadecimal digits can be an ETag that is not git's: at a mirror, if the content is well-formed. Some
+    /// mirrors have ETags of their own.
+    fn may_have_other_etags(&self, remote: &Remote, path: &Path) -> bool {
+        let is_json = || {
+            let text = fs::read(path).ok();
+            text.is_some_and(|text| serde_json::from_slice::<serde_json::Value>(&text).is_ok())
+        };
+        self.hub.endpoint != DEFAULT_ENDPOINT
+            && match remote.file.rsplit_once('.') {
+                Some((_, "json")) => is_json(),
+                Some((_, "safetensors")) => Weights::open(path).is_ok(),
+                _ => false,
+            }
     }
 
     /// Appends to `partial` until it is complete, reconnecting as often as needed.

@@ -9,9 +9,6 @@ use ureq::{Agent, Body};
 
 use super::{Hub, HubError};
 
-/// How often a request is tried before giving up.
-const TRIES: u32 = 5;
-
 /// How many redirects are followed; Python's limit.
 const MOST_REDIRECTS: usize = 20;
 
@@ -183,7 +180,7 @@ impl<'a> Retries<'a> {
     /// Pauses before the next try, or returns the error if there should not be one.
     pub fn pause(&mut self, fault: Fault) -> Result<(), HubError> {
         let (error, named) = match fault {
-            Fault::Transient(error, named) if self.tries < TRIES => (error, named),
+            Fault::Transient(error, named) if self.tries < self.hub.tries => (error, named),
             Fault::Transient(error, _) | Fault::Unreachable(error) | Fault::Final(error) => {
                 return Err(error);
             }

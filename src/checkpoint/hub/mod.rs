@@ -1,6 +1,7 @@
 //! A checkpoint on the Hugging Face hub, through the cache folder that Python's `huggingface_hub` also uses.
 //!
-//! A file that is in the cache is used without asking the network.
+//! A file that is in the cache is used without asking the network, except that the commits of branches and tags are asked
+//! for once a day ([`Refresh`]).
 //!
 //! | file | what |
 //! | --- | --- |
@@ -9,6 +10,7 @@
 //! | `http` | one request: redirects, the token, time-outs, retries |
 //! | `download` | one file: metadata, transfer, verification |
 //! | `partial` | the bytes that have arrived so far |
+//! | `refresh` | branches and tags that move |
 //! | `error` | what can go wrong, with advice |
 
 mod cache;
@@ -16,6 +18,7 @@ mod download;
 mod error;
 mod http;
 mod partial;
+mod refresh;
 mod settings;
 
 use std::fmt;
@@ -24,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::HubError;
+pub use refresh::Refresh;
 
 use super::{Checkpoint, CheckpointError, Origin, Variant};
 use cache::{RepoCache, is_valid_revision};
@@ -38,6 +42,9 @@ pub(super) const SD2_SHA256: [&str; 2] = [
     "3e4c08995484ee61270175e9e7a072b66a6e4eeb5f0c266667fe1f45b90daf9a",
 ];
 
+/// How long to wait for what is not essential.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How to reach the hub, and where its files are kept.
 #[derive(Clone)]
 pub struct Hub {
@@ -49,6 +56,8 @@ pub struct Hub {
     pub cache: PathBuf,
     /// Use only files that are in the cache.
     pub offline: bool,
+    /// When the commit of a branch or tag in the cache is asked for again.
+    pub refresh: Refresh,
     /// How long to wait for a connection or for data when asking about a file.
     pub metadata_timeout: Duration,
     /// How long to wait for a connection or for data during a download.
@@ -56,6 +65,9 @@ pub struct Hub {
     /// The pause before the first retry; each further pause is twice as long, up to 8 times this one.
     #[doc(hidden)]
     pub retry_delay: Duration,
+    /// How often a request is tried.
+    #[doc(hidden)]
+    pub tries: u32,
     /// Receives the progress of downloads.
     pub progress: Option<Arc<dyn Progress>>,
 }
@@ -90,14 +102,17 @@ impl Hub {
         for id in mirrors {
             let repo = Repository::new(&offline, id, revision);
             if let Ok(files) = repo.files(variant) {
-                return repo.open(files);
+                return repo.open(Repository::new(self, id, revision).refresh(files, variant));
             }
         }
         let mut first_error = None;
         for id in mirrors {
             let repo = Repository::new(self, id, revision);
             match repo.files(variant) {
-                Ok(files) => return repo.open(files),
+                Ok(files) => {
+                    repo.ask_again_after(refresh::DAY);
+                    return repo.open(files);
+                }
                 Err(e) if e.is_absence() => first_error = first_error.or(Some(e)),
                 Err(e) => return Err(e.into()),
             }
@@ -105,9 +120,19 @@ impl Hub {
         Err(first_error.expect("there is at least one mirror").into())
     }
 
-    /// The path of one more file of a repository, if it is available.
+    /// The path of one more file of a repository, if it is available. The hub is tried once, and not for long.
     pub(super) fn fetch(&self, id: &str, revision: &str, file: &str) -> Option<PathBuf> {
-        Repository::new(self, id, revision).file(file).ok()
+        Repository::new(&self.impatient(), id, revision).file(file).ok()
+    }
+
+    /// The same hub for what is not essential: one try, with short time-outs.
+    fn impatient(&self) -> Self {
+        Self {
+            tries: 1,
+            metadata_timeout: self.metadata_timeout.min(SHORT_TIMEOUT),
+            download_timeout: self.download_timeout.min(SHORT_TIMEOUT),
+            ..self.clone()
+        }
     }
 
     /// The endpoint as messages show it: `https://user:secret@host` becomes `https://host`.
@@ -155,10 +180,13 @@ struct Repository<'a> {
     cache: RepoCache,
 }
 
-/// Paths of a VAE's two files.
+/// Paths of a VAE's two files, both of one commit.
 struct Files {
+    /// The folder in the repository, `vae/` or empty.
+    folder: &'static str,
     config: PathBuf,
     weights: PathBuf,
+    commit: Option<String>,
 }
 
 impl<'a> Repository<'a> {
@@ -168,7 +196,7 @@ impl<'a> Repository<'a> {
     }
 
     fn open(&self, files: Files) -> Result<Checkpoint, CheckpointError> {
-        let origin = Origin { model: self.id.clone(), revision: self.cache.commit(), note: None };
+        let origin = Origin { model: self.id.clone(), revision: files.commit, note: None };
         Checkpoint::read(files.config, files.weights, origin)
     }
 
@@ -182,10 +210,11 @@ impl<'a> Repository<'a> {
             (wanted, format!("{folder}{wanted}").as_str()),
             (other, format!("{folder}{other}").as_str()),
         ])?;
-        if self.cache.commit() != commit {
+        let now = self.cache.commit();
+        if now != commit {
             (_, path) = config()?; // the branch has moved since
         }
-        Ok(Files { config: path, weights })
+        Ok(Files { folder, config: path, weights, commit: now })
     }
 
     /// The first of two files that exists, with its label.
@@ -213,16 +242,16 @@ impl<'a> Repository<'a> {
 }
 
 /// Returns a warning unless the checkpoint's digest is one of Stable Diffusion 2's.
-pub(super) fn doubt(checkpoint: &Checkpoint) -> Option<String> {
-    let found = checkpoint.weights().sha256();
+pub(super) fn doubt(checkpoint: &Checkpoint) -> Result<Option<String>, CheckpointError> {
+    let found = checkpoint.weights().sha256()?;
     let model = &checkpoint.origin().model;
     let [full, fp16] = SD2_SHA256;
-    (!SD2_SHA256.contains(&found)).then(|| {
+    Ok((!SD2_SHA256.contains(&found)).then(|| {
         format!(
             "the weights of {model} are not the known weights of Stable Diffusion 2: \
              their SHA-256 is {found}, the known ones are {full} (f32) and {fp16} (f16)"
         )
-    })
+    }))
 }
 
 #[cfg(test)]

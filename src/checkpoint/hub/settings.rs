@@ -20,12 +20,18 @@ use std::time::Duration;
 
 use crate::cache_folder::{self, expand};
 
-use super::Hub;
+use super::{Hub, Refresh};
 
 /// The largest number of seconds or milliseconds that is not reduced.
 const LONGEST: u64 = 1_000_000;
+/// The hub itself, not a mirror.
+pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+
 const DEFAULT_TIMEOUT: u64 = 10;
 const DEFAULT_RETRY_DELAY_MS: u64 = 1000;
+
+/// How often a request is tried before giving up.
+const TRIES: u32 = 5;
 
 impl Hub {
     /// Reads the environment as Python's `huggingface_hub` does. There is no progress report.
@@ -52,7 +58,7 @@ impl Hub {
                 .map(|token| token.trim().to_string())
                 .filter(|token| !token.is_empty())
         };
-        let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
+        let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.into());
         Self {
             endpoint: endpoint.trim().trim_end_matches('/').to_string(),
             token: if is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") { None } else { token() },
@@ -63,6 +69,8 @@ impl Hub {
             metadata_timeout: Duration::from_secs(number("HF_HUB_ETAG_TIMEOUT", DEFAULT_TIMEOUT)),
             download_timeout: Duration::from_secs(number("HF_HUB_DOWNLOAD_TIMEOUT", DEFAULT_TIMEOUT)),
             retry_delay: Duration::from_millis(number("VAE_HUB_RETRY_DELAY_MS", DEFAULT_RETRY_DELAY_MS)),
+            refresh: Refresh::Daily,
+            tries: TRIES,
             progress: None,
         }
     }

@@ -10,6 +10,7 @@ use vae::checkpoint::Contents;
 use vae::checkpoint::contents::Entry;
 use vae::escape::one_line;
 use vae::latents::plates::sheet;
+use vae::latents::safetensors::find_latents;
 use vae::latents::summary::{BINS, Evidence};
 use vae::latents::{Latents, LatentsError, Summary};
 use vae::numbers::{column, grouped};
@@ -44,12 +45,22 @@ enum LatentsReport<'a> {
     },
 }
 
-pub fn inspect(job: &Job, bytes: &[u8], ui: &Ui) -> Result<()> {
-    let contents = Contents::of_file(bytes).map_err(LatentsError::Format)?;
-    let (name, latents) = match Latents::peek(bytes) {
+/// Describes a safetensors file with these contents. `read` reads all of it, and is called if it has latents.
+pub fn inspect(
+    job: &Job,
+    contents: &Contents,
+    read: impl FnOnce() -> Result<Vec<u8>>,
+    ui: &Ui,
+) -> Result<()> {
+    let shapes: Vec<_> = contents.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
+    let latents = match find_latents(&shapes) {
+        Ok(_) => Latents::peek(&read()?),
+        Err(e) => Err(e),
+    };
+    let (name, latents) = match latents {
         Ok(found) => found,
         Err(LatentsError::Tensor(reason)) if job.destination == Destination::Stdout => {
-            return print_contents(job, &contents, &reason, ui);
+            return print_contents(job, contents, &reason, ui);
         }
         Err(other) => return Err(other.into()),
     };
@@ -65,7 +76,7 @@ pub fn inspect(job: &Job, bytes: &[u8], ui: &Ui) -> Result<()> {
         _ => None,
     };
     let summary = Summary::of(&latents)?;
-    let text = describe(&job.input.name(), tensor, &contents, &summary)?;
+    let text = describe(&job.input.name(), tensor, contents, &summary)?;
     if let Some(output) = &output {
         ui.note(&format!("{} → {output}", job.input.name()));
     }

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use vae::checkpoint::{CheckpointError, Weights};
+use vae::checkpoint::{CheckpointError, Contents, Weights};
 use vae::latents::LatentsError;
 use vae::picture::Format;
 
@@ -29,7 +29,7 @@ use super::ui::Ui;
 pub fn run(args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
     let path = match (&args.file, &args.model) {
         (Some(path), _) => path,
-        (None, Some(source)) => return model::inspect(source, args.revision.as_deref(), ui),
+        (None, Some(source)) => return model::inspect(source, args, ui),
         (None, None) => return Err(Failure::Usage("name a FILE or a --model".into())),
     };
     let input = Input::new(path);
@@ -48,16 +48,17 @@ fn inspect_file(args: &InspectArgs, job: &Job, ui: &Ui) -> Result<()> {
         && path.is_file()
         && is_safetensors(&first_bytes(path)?)
     {
-        // A file of many gigabytes is mapped, because little of it is read.
-        return match Weights::map(path) {
-            Ok(file) => latents::inspect(job, file.bytes(), ui),
+        // Only the header of a file without latents is read, which may have many gigabytes.
+        return match Weights::open(path) {
+            Ok(file) => latents::inspect(job, &file.contents(), || job.input.bytes(), ui),
             Err(CheckpointError::Weights { reason, .. }) => Err(LatentsError::Format(reason).into()),
             Err(other) => Err(other.into()),
         };
     }
     let bytes = job.input.bytes()?;
     if is_safetensors(&bytes) {
-        return latents::inspect(job, &bytes, ui);
+        let contents = Contents::of_file(&bytes).map_err(LatentsError::Format)?;
+        return latents::inspect(job, &contents, || Ok(bytes), ui);
     }
     if args.output.is_some() {
         bail!("-o writes the plates of latents, but this is not a safetensors file");

@@ -11,8 +11,9 @@ use vae::checkpoint::{Checkpoint, Hub, Pipeline, Source, Variant};
 use vae::escape::one_line;
 use vae::numbers::grouped;
 
+use crate::cli::args::InspectArgs;
 use crate::cli::failure::Failure;
-use crate::cli::progress;
+use crate::cli::hub::{check_options, hub};
 use crate::cli::ui::Ui;
 
 #[derive(Serialize)]
@@ -34,11 +35,10 @@ struct ModelReport<'a> {
     pipeline: Option<Pipeline>,
 }
 
-pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), Failure> {
-    if revision.is_some() && matches!(source, Source::Tiny | Source::Path(_)) {
-        return Err(Failure::Usage("--revision is for models on the hub".into()));
-    }
-    let hub = Hub { progress: progress::downloads(ui), ..Hub::from_env() };
+pub fn inspect(source: &Source, args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
+    let revision = args.revision.as_deref();
+    check_options(source, revision, args.refresh)?;
+    let hub = hub(args.refresh, ui);
     let checkpoint =
         Checkpoint::open(source, revision, Variant::Full, &hub).map_err(|e| Failure::Model(e.into()))?;
     if let Some(warning) = checkpoint.warning() {
@@ -50,7 +50,7 @@ pub fn inspect(source: &Source, revision: Option<&str>, ui: &Ui) -> Result<(), F
         kind: "model",
         model: &checkpoint.origin().model,
         revision: checkpoint.origin().revision.as_deref(),
-        sha256: checkpoint.weights().sha256(),
+        sha256: checkpoint.weights().sha256().map_err(|e| Failure::Model(e.into()))?,
         dtypes: contents.dtypes(),
         parameters: contents.parameters(),
         latent_channels: config.latent_channels,

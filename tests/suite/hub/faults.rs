@@ -169,3 +169,15 @@ fn a_silent_server_ends_in_an_error() {
     user.has_the_weights();
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_mirror_may_have_etags_that_are_not_gits() {
+    let user = User::with(Mood::OtherEtags);
+    user.encode("", &[]).code(0).says(&[CONFIG, "cannot be verified"]);
+    let run = user.encode("", &[]).code(0);
+    assert!(!run.stderr.contains("verified"), "{}", run.stderr);
+    let user = User::new([(FIRST, super::repository(Mood::OtherEtags))]);
+    user.hub.commit(FIRST, super::COMMIT, CONFIG, b"{ not JSON".to_vec());
+    user.encode("", &[]).code(3).says(&[CONFIG, "git SHA-1", "deleted"]);
+    assert!(!user.cached(CONFIG).exists());
+}

@@ -1,6 +1,8 @@
-//! Downloads from a hub on this machine, which speaks the Hugging Face hub's protocol. In `faults`, it misbehaves.
+//! Downloads from a hub on this machine, which speaks the Hugging Face hub's protocol. In `faults`, it misbehaves;
+//! in `refresh`, its branches move.
 
 mod faults;
+mod refresh;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -82,7 +84,7 @@ fn repository(mood: Mood) -> Repository {
     let read = |name: &str| fs::read(folder.path("model").join(name)).expect("a file");
     let config = (CONFIG.to_string(), read("config.json"));
     let weights = (FULL.to_string(), read("diffusion_pytorch_model.safetensors"));
-    Repository { mood, files: [config, weights].into(), token: None }
+    Repository { mood, files: [config, weights].into(), token: None, commit: COMMIT.into() }
 }
 
 #[test]
@@ -223,6 +225,26 @@ fn two_processes_download_a_file_once() {
     user.has_the_weights();
 }
 
+/// A file in place of the folder of locks stands for a file system without locks.
+#[test]
+fn without_locks_processes_do_not_damage_each_others_download() {
+    let user = User::with(Mood::Fine);
+    fs::create_dir_all(user.folder.path("hf-home/hub")).expect("a folder");
+    fs::write(user.folder.path("hf-home/hub/.locks"), "").expect("a file");
+    let partial = user.leave_partial(&weights()[..9000]);
+    thread::scope(|scope| {
+        for output in ["a.safetensors", "b.safetensors", "c.safetensors"] {
+            let mut command = command(&user.folder);
+            command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", &user.hub.endpoint);
+            command.args(["encode", "p.png", "-o", output]);
+            scope.spawn(move || run(command).code(0));
+        }
+    });
+    assert_eq!(fs::metadata(&partial).expect("a file").len(), 9000, "it may be another process's");
+    fs::remove_file(partial).expect("a file");
+    user.has_the_weights();
+}
+
 #[cfg(unix)]
 #[test]
 fn a_dangling_link_is_replaced() {
@@ -300,4 +322,37 @@ fn inspect_shows_the_pipeline_if_the_hub_has_its_index() {
         record["pipeline"],
         "it is in the cache"
     );
+}
+
+/// The second file of a VAE that has been decoded with the first one.
+#[test]
+fn both_files_of_one_commit_are_the_same_weights() {
+    let user = User::with(Mood::Fine);
+    user.encode("", &[]).code(0);
+    let decode = |commit: &str| {
+        let mut half = repository(Mood::Fine);
+        let mut weights = half.files.remove(FULL).expect("the weights");
+        *weights.last_mut().expect("a byte") ^= 1; // for another digest
+        half.files.insert(FP16.into(), weights);
+        half.commit = commit.into();
+        let hub = HubServer::start([(FIRST, half)]);
+        let mut command = command(&user.folder);
+        command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", &hub.endpoint).env("HF_HUB_CACHE", commit);
+        command.args(["decode", "l.safetensors", "-o", "p2.png"]);
+        run(command).code(0).stderr
+    };
+    assert!(!decode(COMMIT).contains("other weights"));
+    assert!(decode(&COMMIT.replace('0', "f")).contains("other weights"));
+}
+
+#[test]
+fn a_hub_that_is_silent_about_the_pipeline_does_not_hold_up_inspect() {
+    let user = User::new([(SECOND, repository(Mood::SilentAbout("model_index.json")))]);
+    let mut command = command(&user.folder);
+    command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", &user.hub.endpoint);
+    command.env("HF_HUB_ETAG_TIMEOUT", "1").args(["inspect", "--json", "--model", SECOND]);
+    let report = run(command).code(0).json().remove(0);
+    assert!(report.get("pipeline").is_none() && report["parameters"].is_u64());
+    let asked = user.hub.requests().into_iter().filter(|r| r.path.ends_with("model_index.json"));
+    assert_eq!(asked.count(), 1, "one try");
 }

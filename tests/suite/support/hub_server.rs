@@ -10,7 +10,7 @@ use std::time::Duration;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The commit that every revision points to.
+/// The commit that every revision points to at first.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// How a repository answers.
@@ -28,12 +28,16 @@ pub enum Mood {
     Stalling(usize),
     /// The connection stays open and silent from the beginning.
     Silent,
-    /// One bit of this file is wrong.
+    /// One byte of this file is wrong, and is not ASCII.
     Damaged(&'static str),
     /// The weights are longer than announced.
     TooLong,
     /// Without an ETag.
     NoEtag,
+    /// With ETags of small files that look like git's hashes and are not.
+    OtherEtags,
+    /// This file is not answered, and the connection stays open.
+    SilentAbout(&'static str),
     /// With an ETag that points out of the cache.
     EvilEtag,
     /// GET requests are answered with another ETag and commit, which point out of the cache.
@@ -55,6 +59,8 @@ pub struct Repository {
     pub files: HashMap<String, Vec<u8>>,
     /// The token that every request must carry.
     pub token: Option<String>,
+    /// The commit that every revision points to.
+    pub commit: String,
 }
 
 /// Runs until the test ends.
@@ -102,6 +108,14 @@ impl HubServer {
     /// The GET requests for a file so far.
     pub fn gets(&self, file: &str) -> Vec<Request> {
         self.requests().into_iter().filter(|r| r.method == "GET" && r.path.ends_with(file)).collect()
+    }
+
+    /// Moves every revision of a repository to `commit`, with this content of a file.
+    pub fn commit(&self, id: &str, commit: &str, file: &str, content: Vec<u8>) {
+        let mut repositories = self.state.repositories.lock().expect("no panics");
+        let repository = repositories.get_mut(id).expect("the repository");
+        repository.commit = commit.into();
+        repository.files.insert(file.into(), content);
     }
 
     pub fn set_mood(&self, id: &str, mood: Mood) {
@@ -178,7 +192,7 @@ impl State {
         }
         let name = file.split_once('/').map_or("", |(_revision, name)| name);
         let Some(bytes) = repository.files.get(name) else { return Response::status(404, "") };
-        let metadata = metadata(name, bytes, &repository.mood, request.method == "GET");
+        let metadata = metadata(name, bytes, repository, request.method == "GET");
         match &mut repository.mood {
             Mood::Status(status) => return Response::status(*status, ""),
             Mood::Busy(times @ 1.., status, retry_after) => {
@@ -186,6 +200,7 @@ impl State {
                 return Response::status(*status, &format!("Retry-After: {retry_after}\r\n"));
             }
             Mood::Silent => return Response { bytes: Vec::new(), stalls: true },
+            Mood::SilentAbout(file) if *file == name => return Response { bytes: Vec::new(), stalls: true },
             Mood::Redirect(server) if name.ends_with(".safetensors") => {
                 return Response::status(302, &format!("Location: {server}/{path}\r\n{metadata}"));
             }
@@ -202,7 +217,8 @@ impl State {
 }
 
 /// The headers that describe a file. Large files have other ones than small files.
-fn metadata(name: &str, bytes: &[u8], mood: &Mood, is_get: bool) -> String {
+fn metadata(name: &str, bytes: &[u8], repository: &Repository, is_get: bool) -> String {
+    let Repository { mood, commit, .. } = repository;
     let evil =
         "ETag: \"../../../../evil\"\r\nX-Linked-Etag: \"../../../../evil\"\r\nX-Repo-Commit: ../../evil\r\n";
     let etag = match mood {
@@ -212,9 +228,10 @@ fn metadata(name: &str, bytes: &[u8], mood: &Mood, is_get: bool) -> String {
         _ if name.ends_with(".safetensors") => {
             format!("X-Linked-Etag: \"{}\"\r\nX-Linked-Size: {}\r\n", digest(bytes), bytes.len())
         }
+        Mood::OtherEtags => format!("ETag: \"{}\"\r\n", &digest(bytes)[..40]),
         _ => format!("ETag: W/\"{}\"\r\n", git_hash(bytes)),
     };
-    format!("{etag}X-Repo-Commit: {COMMIT}\r\n")
+    format!("{etag}X-Repo-Commit: {commit}\r\n")
 }
 
 fn content(name: &str, whole: &[u8], start: Option<usize>, mood: &mut Mood, metadata: &str) -> Response {
@@ -236,7 +253,7 @@ fn content(name: &str, whole: &[u8], start: Option<usize>, mood: &mut Mood, meta
             stalls = matches!(mood, Mood::Stalling(_));
         }
         Mood::NeverWhole if announced > 1000 => body.truncate(announced / 2),
-        Mood::Damaged(file) if *file == name => body[announced / 2] ^= 1,
+        Mood::Damaged(file) if *file == name => body[announced / 2] ^= 0x80,
         _ => {}
     }
     let range = format!("Content-Range: bytes {from}-{}/{}\r\n", whole.len() - 1, whole.len());
