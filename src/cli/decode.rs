@@ -59,13 +59,18 @@ impl Run<'_> {
         let config = timed(&mut stages.load_ms, || session.config())?;
         let size = latents.provenance.original_size.filter(|_| args.original_size);
         check_size(&latents, size, config, session)?;
+        if args.original_size && size.is_none() {
+            bail!("no original_size in its metadata: omit --original-size");
+        }
+        let (width, height) = size.unwrap_or_else(|| {
+            let (step, sides) = (config.downscale(), latents.tensor.dims());
+            (sides[3] * step, sides[2] * step)
+        });
+        job.destination.picture_format(args.quality.quality)?.check_size(width, height)?;
         let mut warnings = Vec::new();
         warnings.extend(check_origin(&latents, session)?);
         warnings.extend(scaling::check(&latents, config, args)?);
         let z = scaling::unscale(&latents, config, args)?;
-        if args.original_size && size.is_none() {
-            bail!("no original_size in its metadata: omit --original-size");
-        }
         for (i, destination) in destinations.iter().enumerate() {
             let mut record = Record {
                 input: job.input.name(),

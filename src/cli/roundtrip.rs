@@ -145,6 +145,10 @@ impl Run<'_> {
     fn encode(&self, job: &Job, stages: &mut Stages, trace: &mut Trace) -> Result<Encoded> {
         let encoding = &self.args.encoding;
         let (picture, _) = preprocess(&job.input, encoding, self.session, stages)?;
+        if !matches!(self.args.noise, Some(Levels::Sweep(_))) {
+            let format = job.destination.picture_format(self.args.quality.quality)?;
+            format.check_size(picture.width(), picture.height())?;
+        }
         let mut generator = Generator::new(encoding.seed);
         let latents = encode_picture(&picture, encoding, &mut generator, self.session, stages, trace)?;
         Ok(Encoded { picture, latents, generator })

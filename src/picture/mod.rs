@@ -76,6 +76,20 @@ pub enum PictureError {
         /// Height in pixels.
         height: u32,
     },
+    /// A side is longer than the format of the file allows.
+    #[error(
+        "{width}×{height} pixels is too large for a {format} file, whose sides have at most {limit}; use .png"
+    )]
+    TooLong {
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+        /// The name of the format.
+        format: &'static str,
+        /// The longest side in pixels.
+        limit: usize,
+    },
     /// A side is smaller than the multiple that it is rounded down to.
     #[error("{width}×{height} pixels is too small: both sides must be at least {multiple}{}", if *multiple > 8 { "; try --multiple 8" } else { "" })]
     TooSmall {

@@ -39,13 +39,29 @@ impl Format {
             None => Err(format!("`{}` has no extension; use .png, .jpg or .webp", path.display())),
         }
     }
+
+    /// Checks whether a picture of this width and height can be written.
+    ///
+    /// # Errors
+    /// [`PictureError::TooLong`] if a side is longer than the format allows: 65535 for JPEG, 16383 for WebP (the limit of libwebp).
+    pub fn check_size(self, width: usize, height: usize) -> Result<(), PictureError> {
+        let (format, limit) = match self {
+            Self::Png => return Ok(()), // more than a picture can have
+            Self::Jpeg { .. } => ("JPEG", 65_535),
+            Self::WebP => ("WebP", 16_383),
+        };
+        match width.max(height) <= limit {
+            true => Ok(()),
+            false => Err(PictureError::TooLong { width, height, format, limit }),
+        }
+    }
 }
 
 impl Picture {
     /// Returns the bytes of a picture file with 8 bits per channel.
     ///
     /// # Errors
-    /// [`PictureError::Encode`] if the picture is too large for the format.
+    /// [`PictureError::TooLong`] if a side is too long for the format, or [`PictureError::Encode`].
     pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
         file_bytes(&self.to_rgb8(), self.width, self.height, format)
     }
@@ -58,6 +74,7 @@ pub(crate) fn file_bytes(
     height: usize,
     format: Format,
 ) -> Result<Vec<u8>, PictureError> {
+    format.check_size(width, height)?;
     let mut file = Cursor::new(Vec::new());
     let (width, height, color) = (width as u32, height as u32, ExtendedColorType::Rgb8);
     match format {

@@ -1,10 +1,15 @@
 //! Output names, folders, standard streams and exit codes.
 
+use candle_core::{DType, Device, Tensor};
+
+use vae::latents::{Latents, Provenance};
 use vae::metrics::psnr as psnr_of;
 use vae::picture::{Background, Format, Picture, SAMPLE_PNG};
 
 use crate::support::model_folder::Folder;
-use crate::support::process::{command, folder_with_pictures, run, vae, vae_with_model, vae_with_stdin};
+use crate::support::process::{
+    command, folder_with_pictures, run, vae, vae_with_model, vae_with_stdin, write_png,
+};
 
 #[test]
 fn invalid_command_lines_exit_with_2() {
@@ -228,6 +233,34 @@ fn outputs_have_default_permissions_and_links_are_followed() {
     assert_eq!(again.permissions().mode() & 0o777, 0o600);
     vae_with_model(&folder, "encode a.png -o /dev/null").code(0);
     assert!(!std::fs::metadata("/dev/null").expect("a device").is_file());
+}
+
+/// The check comes before the work: the model is never computed, so `--trace` has only its header.
+#[test]
+fn sides_that_a_format_cannot_have_are_refused_early() {
+    let folder = Folder::with_model();
+    let latents = |height: usize| {
+        let tensor = Tensor::zeros((1, 4, height, 1), DType::F32, &Device::Cpu).expect("zeros");
+        let provenance = Provenance { original_size: Some((8, 16_384)), ..Provenance::default() };
+        let bytes = Latents { tensor, provenance }.to_safetensors(DType::F32).expect("writes");
+        std::fs::write(folder.path("l.safetensors"), bytes).expect("a file");
+    };
+    latents(2048);
+    write_png(&folder.path("tall.png"), 32, 16_384);
+    for (line, limit) in [
+        ("decode l.safetensors -o o.webp", "16383"),
+        ("roundtrip tall.png -o o.webp", "16383"),
+        ("roundtrip tall.png -o o.webp --figure f.png", "16383"),
+    ] {
+        let run =
+            vae_with_model(&folder, &format!("{line} --trace")).code(1).says(&["WebP", limit, "use .png"]);
+        assert!(!run.stderr.contains("decoder") && !run.stderr.contains("encoder"), "{}", run.stderr);
+    }
+    latents(2);
+    vae_with_model(&folder, "decode l.safetensors -o o.webp --original-size").code(1).says(&["8×16384"]);
+    vae_with_model(&folder, "decode l.safetensors -o o.webp").code(0);
+    latents(8192);
+    vae_with_model(&folder, "decode l.safetensors -o o.jpg").code(1).says(&["JPEG", "65535"]);
 }
 
 #[test]

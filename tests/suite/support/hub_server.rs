@@ -36,8 +36,8 @@ pub enum Mood {
     NoEtag,
     /// With ETags of small files that look like git's hashes and are not.
     OtherEtags,
-    /// This file is not answered, and the connection stays open.
-    SilentAbout(&'static str),
+    /// Requests for this file always get status 503.
+    BusyAbout(&'static str),
     /// With an ETag that points out of the cache.
     EvilEtag,
     /// GET requests are answered with another ETag and commit, which point out of the cache.
@@ -200,7 +200,7 @@ impl State {
                 return Response::status(*status, &format!("Retry-After: {retry_after}\r\n"));
             }
             Mood::Silent => return Response { bytes: Vec::new(), stalls: true },
-            Mood::SilentAbout(file) if *file == name => return Response { bytes: Vec::new(), stalls: true },
+            Mood::BusyAbout(file) if *file == name => return Response::status(503, ""),
             Mood::Redirect(server) if name.ends_with(".safetensors") => {
                 return Response::status(302, &format!("Location: {server}/{path}\r\n{metadata}"));
             }
