@@ -112,7 +112,7 @@ impl Device {
         }
     }
 
-    /// Frees the memory that is kept for later pictures. Models keep their weights, and each thread its scratch memory.
+    /// Frees the memory that is kept for later pictures. Models keep their weights.
     pub fn release(&self) {
         match self {
             Self::Cpu(cpu) => cpu.release(),

@@ -1,5 +1,5 @@
 //! The device and the model of a run. The device is chosen first. The model is opened only when it is needed, so that
-//! an unreadable picture causes no download.
+//! a file that is not a picture causes no download.
 
 use std::cell::OnceCell;
 use std::num::NonZeroUsize;

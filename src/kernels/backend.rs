@@ -30,7 +30,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     fn precision(&self) -> Precision;
     /// The pool of unused workspaces.
     fn workspaces(&self) -> &WorkspacePool<Self>;
-    /// Frees the pool's memory. Models keep their weights, and each thread its scratch memory.
+    /// Frees the memory of the pool and the scratch memory of threads. Models keep their weights.
     fn release(&self);
 
     /// Prepares a convolution's weights.

@@ -2,6 +2,7 @@
 //! the memory cgroups of a container leave, and what `ulimit -v` and `ulimit -d` leave. Elsewhere, nothing is known.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -25,30 +26,57 @@ pub struct Limit {
     pub bytes: u64,
 }
 
+/// The limits of this process; only those that are lower than the memory of the machine.
+#[derive(Debug, Default)]
+struct Limits {
+    groups: Vec<Group>,
+    /// With the key in /proc/self/status of what they limit.
+    ulimits: Vec<(Limit, &'static str)>,
+}
+
 impl Memory {
     pub fn current() -> Self {
-        Self::read(|path| std::fs::read_to_string(path).ok())
+        /// They are looked up once, since that takes longer than to encode a small picture.
+        static LIMITS: OnceLock<Limits> = OnceLock::new();
+        let file = |path: &Path| std::fs::read_to_string(path).ok();
+        Self::within(LIMITS.get_or_init(|| Limits::find(file)), file)
     }
 
     /// Reads the files of the system with `file`.
-    fn read(file: impl Fn(&Path) -> Option<String>) -> Self {
-        let text = |path: &str| file(Path::new(path)).unwrap_or_default();
-        let meminfo = text("/proc/meminfo");
+    fn within(limits: &Limits, file: impl Fn(&Path) -> Option<String>) -> Self {
+        let meminfo = file(Path::new("/proc/meminfo")).unwrap_or_default();
         let (total, available) = (kilobytes(&meminfo, "MemTotal:"), kilobytes(&meminfo, "MemAvailable:"));
-        let (limits, status) = (text("/proc/self/limits"), text("/proc/self/status"));
-        let processes =
-            [("`ulimit -v`", "Max address space", "VmSize:"), ("`ulimit -d`", "Max data size", "VmData:")];
-        let processes = processes.into_iter().filter_map(|(source, limit, used)| {
-            let bytes = soft_limit(&limits, limit)?;
-            Some((Limit { source, bytes }, bytes.saturating_sub(kilobytes(&status, used)?)))
+        let status = match limits.ulimits.is_empty() {
+            true => String::new(),
+            false => file(Path::new("/proc/self/status")).unwrap_or_default(),
+        };
+        let ulimits = limits.ulimits.iter().filter_map(|(limit, key)| {
+            Some((limit.clone(), limit.bytes.saturating_sub(kilobytes(&status, key)?)))
         });
-        let groups = groups(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"));
-        let groups = groups.iter().filter_map(|group| group.limit(&file));
-        let tightest = processes.chain(groups).min_by_key(|&(_, free)| free);
+        let groups = limits.groups.iter().filter_map(|group| Some((group.limit(&file)?, group.free(&file)?)));
+        let tightest = ulimits.chain(groups).min_by_key(|&(_, free)| free);
         match tightest.filter(|&(_, free)| available.is_none_or(|available| free < available)) {
             Some((limit, free)) => Self { total, free: Some(free), limit: Some(limit) },
             None => Self { total, free: available, limit: None },
         }
+    }
+}
+
+impl Limits {
+    /// Reads the files of the system with `file`.
+    fn find(file: impl Fn(&Path) -> Option<String>) -> Self {
+        let text = |path: &str| file(Path::new(path)).unwrap_or_default();
+        let total = kilobytes(&text("/proc/meminfo"), "MemTotal:").unwrap_or(u64::MAX);
+        let limits = text("/proc/self/limits");
+        let ulimit = |(source, name, key)| {
+            let bytes = soft_limit(&limits, name)?;
+            Some((Limit { source, bytes }, key))
+        };
+        let ulimits =
+            [("`ulimit -v`", "Max address space", "VmSize:"), ("`ulimit -d`", "Max data size", "VmData:")];
+        let mut groups = groups(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"));
+        groups.retain(|group| group.limit(&file).is_some_and(|limit| limit.bytes < total));
+        Self { groups, ulimits: ulimits.into_iter().filter_map(ulimit).collect() }
     }
 }
 
@@ -130,19 +158,26 @@ fn groups(cgroup: &str, mountinfo: &str) -> Vec<Group> {
 }
 
 impl Group {
-    /// Returns the limit and how much of it is left, if the group has one.
-    fn limit(&self, file: impl Fn(&Path) -> Option<String>) -> Option<(Limit, u64)> {
-        let text = |name: &str| file(&self.folder.join(name));
-        let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
-        let bytes = self.files.limits.iter().filter_map(|name| number(name)).min()?;
-        let stat = text("memory.stat").unwrap_or_default();
+    fn number(&self, name: &str, file: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+        file(&self.folder.join(name))?.trim().parse().ok()
+    }
+
+    /// Returns the limit, if the group has one.
+    fn limit(&self, file: impl Fn(&Path) -> Option<String>) -> Option<Limit> {
+        let bytes = self.files.limits.iter().filter_map(|name| self.number(name, &file)).min()?;
+        Some(Limit { source: "the container", bytes })
+    }
+
+    /// Returns how much of the limit is left.
+    fn free(&self, file: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+        let stat = file(&self.folder.join("memory.stat")).unwrap_or_default();
         let cached = |line: &str| {
             let (key, bytes) = line.split_once(' ')?;
             self.files.cached.contains(&key).then(|| bytes.trim().parse::<u64>().ok())?
         };
         let cached: u64 = stat.lines().filter_map(cached).sum();
-        let used = number(self.files.used)?.saturating_sub(cached);
-        Some((Limit { source: "the container", bytes }, bytes.saturating_sub(used)))
+        let used = self.number(self.files.used, &file)?.saturating_sub(cached);
+        Some(self.limit(&file)?.bytes.saturating_sub(used))
     }
 }
 
@@ -167,11 +202,15 @@ mod tests {
     fn memory(files: &[(&str, &str)]) -> Memory {
         let defaults =
             [("/proc/meminfo", MEMINFO), ("/proc/self/limits", UNLIMITED), ("/proc/self/status", STATUS)];
-        Memory::read(|path| {
+        read(|path| {
             let same = |&&(name, _): &&(&str, &str)| Path::new(name) == path;
             let found = files.iter().find(same).or_else(|| defaults.iter().find(same));
             found.map(|&(_, text)| text.to_owned())
         })
+    }
+
+    fn read(file: impl Fn(&Path) -> Option<String>) -> Memory {
+        Memory::within(&Limits::find(&file), &file)
     }
 
     fn limit(source: &'static str, bytes: u64) -> Option<Limit> {
@@ -183,10 +222,9 @@ mod tests {
         let machine = memory(&[]);
         assert_eq!((machine.total, machine.free), (Some(24_683_884 * 1024), Some(23_991_548 * 1024)));
         assert_eq!(machine.limit, None);
-        let nothing = Memory::read(|_| None);
+        let nothing = read(|_| None);
         assert_eq!((nothing.total, nothing.free, nothing.limit), (None, None, None));
-        let no_numbers =
-            Memory::read(|_| Some("MemAvailable: much\n\nMax address space\n0::\n- cgroup2".into()));
+        let no_numbers = read(|_| Some("MemAvailable: much\n\nMax address space\n0::\n- cgroup2".into()));
         assert_eq!((no_numbers.free, no_numbers.limit), (None, None));
     }
 

@@ -34,6 +34,8 @@ const PIXEL: u64 = 12;
 /// Bytes per pixel to read a picture: up to 8 as decoded, 8 as rotated, 16 as RGBA in f32, and the result; and per pixel to
 /// resize it: two copies before and two after.
 const READ: u64 = 48;
+/// Bytes per pixel that the allocator keeps of what was freed before.
+const FREED: u64 = 12;
 /// Bytes per pixel to write a picture, of the bytes and the file.
 const WRITE: u64 = 12;
 
@@ -45,10 +47,10 @@ const TERMS: u64 = 36;
 /// Tiles in a work item, and the output channels of its products: `kernels/cpu/conv2d/tiles.rs`.
 const TILES: u64 = 64;
 const PANELS: u64 = 64;
-/// Bytes of a thread besides: its stack, and a few rows of a picture.
-const THREAD: u64 = 1 << 20;
+/// Bytes of a thread besides: its stack and small allocations.
+const THREAD: u64 = 1 << 18;
 /// Bytes that do not depend on the picture.
-const BASE: u64 = 8 << 20;
+const BASE: u64 = 2 << 20;
 
 impl Work {
     /// The size of the picture that the model encodes or decodes; for messages.
@@ -68,7 +70,7 @@ impl Work {
             Self::Encode { file, original, multiple } => {
                 let pixels = area((original.0 - original.0 % multiple, original.1 - original.1 % multiple));
                 let read = READ * area(original) + file as u64;
-                read.max(2 * PIXEL * pixels + network(encoder, pixels))
+                read.max((2 * PIXEL + FREED) * pixels + network(encoder, pixels))
             }
             Self::Decode { size, resized } => {
                 let resize = resized.map_or(0, |to| {
