@@ -1,5 +1,7 @@
 //! The similarity of two pictures of equal size, computed from values rounded to bytes.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use crate::picture::Picture;
@@ -11,7 +13,7 @@ use crate::picture::Picture;
 /// If the sizes differ.
 pub fn psnr(a: &Picture, b: &Picture) -> f64 {
     let (a, b) = bytes(a, b);
-    let squares: f64 = a.iter().zip(&b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+    let squares: f64 = a.iter().zip(b.iter()).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
     let mean = squares / a.len() as f64;
     10.0 * (255.0 * 255.0 / mean).log10()
 }
@@ -31,7 +33,7 @@ pub struct Difference {
 /// If the sizes differ.
 pub fn difference(a: &Picture, b: &Picture) -> Difference {
     let (a, b) = bytes(a, b);
-    let differences = || a.iter().zip(&b).map(|(&a, &b)| a.abs_diff(b));
+    let differences = || a.iter().zip(b.iter()).map(|(&a, &b)| a.abs_diff(b));
     let sum: u64 = differences().map(u64::from).sum();
     Difference { max: differences().max().unwrap_or(0), mean: sum as f64 / a.len() as f64 }
 }
@@ -67,13 +69,13 @@ pub fn ssim(a: &Picture, b: &Picture) -> Option<f64> {
 }
 
 /// Returns the values of two pictures as bytes.
-fn bytes(a: &Picture, b: &Picture) -> (Vec<u8>, Vec<u8>) {
+fn bytes<'a>(a: &'a Picture, b: &'a Picture) -> (Cow<'a, [u8]>, Cow<'a, [u8]>) {
     assert_eq!(
         (a.width(), a.height()),
         (b.width(), b.height()),
         "only pictures of equal size can be compared"
     );
-    (a.to_rgb8(), b.to_rgb8())
+    (a.rgb8(), b.rgb8())
 }
 
 /// Returns Gaussian weights with the sum 1; the weights of the window are their products.

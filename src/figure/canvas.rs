@@ -86,7 +86,7 @@ impl Canvas {
     pub fn paste(&mut self, picture: &Picture, x: usize, y: usize) {
         let (right, bottom) = (x + picture.width(), y + picture.height());
         assert!(right <= self.width && bottom <= self.height, "the picture extends beyond the canvas");
-        let rgb = picture.to_rgb8();
+        let rgb = picture.rgb8();
         for (row, line) in rgb.chunks_exact(3 * picture.width()).enumerate() {
             self.rgb[3 * ((y + row) * self.width + x)..][..line.len()].copy_from_slice(line);
         }
@@ -100,7 +100,7 @@ impl Canvas {
         if rect.width < picture.width() || rect.height < picture.height() {
             return self.paste(&picture.resize(rect.width, rect.height), rect.x, rect.y);
         }
-        let rgb = picture.to_rgb8();
+        let rgb = picture.rgb8();
         for y in 0..rect.height {
             let source = &rgb[3 * (y * picture.height() / rect.height) * picture.width()..];
             let row = &mut self.rgb[3 * ((rect.y + y) * self.width + rect.x)..][..3 * rect.width];

@@ -23,7 +23,8 @@ impl AmplifiedDifference {
     /// # Panics
     /// If the sizes differ.
     pub fn between(a: &Picture, b: &Picture) -> Self {
-        let differences: Vec<u8> = a.to_rgb8().iter().zip(b.to_rgb8()).map(|(&a, b)| a.abs_diff(b)).collect();
+        let differences: Vec<u8> =
+            a.rgb8().iter().zip(b.rgb8().iter()).map(|(a, &b)| a.abs_diff(b)).collect();
         let mut counts = [0usize; 256];
         differences.iter().for_each(|&d| counts[usize::from(d)] += 1);
         let unclamped = (differences.len() as f64 * UNCLAMPED).ceil() as usize;

@@ -58,7 +58,7 @@ pub fn sheet(latents: &Tensor) -> Result<Picture, LatentsError> {
     let mut bytes = vec![255; width * height * 3];
     for (i, plate) in plates(latents)?.iter().enumerate() {
         let (left, top) = (i % c * (w * side + GAP), i / c * (h * side + GAP));
-        let plate = plate.picture.to_rgb8();
+        let plate = plate.picture.rgb8();
         for (y, row) in bytes.chunks_exact_mut(width * 3).skip(top).take(h * side).enumerate() {
             for (x, pixel) in row.chunks_exact_mut(3).skip(left).take(w * side).enumerate() {
                 pixel.copy_from_slice(&plate[(y / side * w + x / side) * 3..][..3]);

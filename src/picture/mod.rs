@@ -9,6 +9,8 @@
 //! | [`tensor`] | [`Picture`] ⇄ tensor `[1, 3, h, w]` in −1..1 |
 //! | [`mod@write`] | [`Picture`] → PNG, JPEG or WebP |
 
+use std::borrow::Cow;
+
 pub mod facts;
 mod jpeg;
 pub mod read;
@@ -35,8 +37,16 @@ pub const MAX_PIXELS: u64 = 178_956_970;
 pub struct Picture {
     width: usize,
     height: usize,
-    values: Vec<f32>, // [height, width, 3]
-    is_8bit: bool,
+    values: Values,
+}
+
+/// The values `[height, width, 3]` of a picture, in 0..255.
+#[derive(Debug, Clone, PartialEq)]
+enum Values {
+    /// Of 8 bits per channel.
+    U8(Vec<u8>),
+    /// Of more bits, with fractions.
+    F32(Vec<f32>),
 }
 
 /// Why a picture could not be read, prepared or written.
@@ -111,13 +121,16 @@ impl Picture {
     /// # Panics
     /// If the number of bytes is not width × height × 3.
     pub fn from_rgb8(width: usize, height: usize, bytes: &[u8]) -> Self {
-        let values: Vec<f32> = bytes.iter().map(|&b| f32::from(b)).collect();
-        Self::new(width, height, values, true)
+        Self::new(width, height, Values::U8(bytes.to_vec()))
     }
 
-    fn new(width: usize, height: usize, values: Vec<f32>, is_8bit: bool) -> Self {
-        assert_eq!(values.len(), width * height * 3, "a picture of {width}×{height}");
-        Self { width, height, values, is_8bit }
+    fn new(width: usize, height: usize, values: Values) -> Self {
+        let len = match &values {
+            Values::U8(values) => values.len(),
+            Values::F32(values) => values.len(),
+        };
+        assert_eq!(len, width * height * 3, "a picture of {width}×{height}");
+        Self { width, height, values }
     }
 
     /// Width in pixels.
@@ -131,13 +144,24 @@ impl Picture {
     }
 
     /// The values `[height, width, 3]` in 0..255.
-    pub fn values(&self) -> &[f32] {
-        &self.values
+    pub fn values(&self) -> Cow<'_, [f32]> {
+        match &self.values {
+            Values::U8(values) => values.iter().map(|&v| f32::from(v)).collect(),
+            Values::F32(values) => Cow::Borrowed(values),
+        }
     }
 
     /// The values `[height, width, 3]`, rounded to bytes.
     pub fn to_rgb8(&self) -> Vec<u8> {
-        self.values.iter().map(|v| v.round() as u8).collect()
+        self.rgb8().into_owned()
+    }
+
+    /// The same as [`Picture::to_rgb8`], without a copy if the picture has 8 bits per channel.
+    pub(crate) fn rgb8(&self) -> Cow<'_, [u8]> {
+        match &self.values {
+            Values::U8(values) => Cow::Borrowed(values),
+            Values::F32(values) => values.iter().map(|v| v.round() as u8).collect(),
+        }
     }
 
     /// Returns what the VAE encodes: the picture resized with Pillow's LANCZOS, both sides rounded down to a

@@ -8,7 +8,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::jpeg::JpegDecoder;
-use super::{MAX_PIXELS, Picture, PictureError};
+use super::{MAX_PIXELS, Picture, PictureError, Values};
 
 /// The RGB colour, 0..255 per channel, behind transparent pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Picture {
             other => PictureError::Decode(other),
         })?;
         image.apply_orientation(orientation);
-        Ok(Self::from_image(&image, background))
+        Ok(Self::from_image(image, background))
     }
 
     /// Returns the width and height that [`Picture::from_bytes`] would give, from the header alone.
@@ -73,23 +73,26 @@ impl Picture {
         })
     }
 
-    fn from_image(image: &DynamicImage, Background(background): Background) -> Self {
+    fn from_image(image: DynamicImage, Background(background): Background) -> Self {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let color = image.color();
         let is_8bit = color.bytes_per_pixel() == color.channel_count(); // one byte per channel
         let background = background.map(f32::from);
-        let values: Vec<f32> = if is_8bit && !color.has_alpha() {
-            image.to_rgb8().iter().map(|&v| f32::from(v)).collect()
+        let values = if is_8bit && !color.has_alpha() {
+            Values::U8(image.into_rgb8().into_raw())
         } else if is_8bit {
-            let opaque = |[r, g, b, a]: [f32; 4]| composite([r, g, b], a / 255.0, background).map(f32::round);
-            image.to_rgba8().pixels().flat_map(|p| opaque(p.0.map(f32::from))).collect()
+            let opaque = |[r, g, b, a]: [f32; 4]| composite([r, g, b], a / 255.0, background);
+            let level = |v: f32| v.round() as u8;
+            Values::U8(
+                image.into_rgba8().pixels().flat_map(|p| opaque(p.0.map(f32::from)).map(level)).collect(),
+            )
         } else {
             let background = background.map(|v| v / 255.0);
             let opaque = |[r, g, b, a]: [f32; 4]| composite([r, g, b], a, background);
             let level = |v: f32| v.clamp(0.0, 1.0) * 255.0;
-            image.to_rgba32f().pixels().flat_map(|p| opaque(p.0).map(level)).collect()
+            Values::F32(image.into_rgba32f().pixels().flat_map(|p| opaque(p.0).map(level)).collect())
         };
-        Self::new(width, height, values, is_8bit)
+        Self::new(width, height, values)
     }
 }
 

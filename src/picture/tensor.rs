@@ -2,18 +2,15 @@
 
 use candle_core::{DType, Device, Storage, Tensor};
 
-use super::{Picture, PictureError};
+use super::{Picture, PictureError, Values};
 
 impl Picture {
     /// Returns the pixels `[1, 3, h, w]` in −1..1 as f32: `2 · (value / 255) − 1`.
     pub fn to_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
-        let plane = self.width * self.height;
-        let mut pixels = vec![0f32; 3 * plane];
-        for (i, rgb) in self.values.chunks_exact(3).enumerate() {
-            for (c, value) in rgb.iter().enumerate() {
-                pixels[c * plane + i] = 2.0 * (value / 255.0) - 1.0;
-            }
-        }
+        let pixels = match &self.values {
+            Values::U8(values) => planes(values),
+            Values::F32(values) => planes(values),
+        };
         Tensor::from_vec(pixels, (1, 3, self.height, self.width), device)
     }
 
@@ -38,12 +35,24 @@ impl Picture {
         if bad > 0 {
             return Err(PictureError::NotFinite { bad, all: planes.len() });
         }
-        let level = |p: f32| ((p / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even();
+        let level = |p: f32| ((p / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
         let plane = height * width;
         let mut values = Vec::with_capacity(3 * plane);
         for i in 0..plane {
             values.extend([0, 1, 2].map(|c| level(planes[c * plane + i])));
         }
-        Ok(Self::new(width, height, values, true))
+        Ok(Self::new(width, height, Values::U8(values)))
     }
+}
+
+/// Returns values `[height, width, 3]` in 0..255 as `[3, height, width]` in −1..1.
+fn planes<V: Copy + Into<f32>>(values: &[V]) -> Vec<f32> {
+    let plane = values.len() / 3;
+    let mut pixels = vec![0f32; 3 * plane];
+    for (i, rgb) in values.chunks_exact(3).enumerate() {
+        for (c, &value) in rgb.iter().enumerate() {
+            pixels[c * plane + i] = 2.0 * (value.into() / 255.0) - 1.0;
+        }
+    }
+    pixels
 }

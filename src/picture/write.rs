@@ -63,7 +63,7 @@ impl Picture {
     /// # Errors
     /// [`PictureError::TooLong`] if a side is too long for the format, or [`PictureError::Encode`].
     pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
-        file_bytes(&self.to_rgb8(), self.width, self.height, format)
+        file_bytes(&self.rgb8(), self.width, self.height, format)
     }
 }
 

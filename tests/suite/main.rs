@@ -5,7 +5,8 @@
 //! | `golden` | every stage of the model against tensors from diffusers |
 //! | `stock` | the same weights in candle-transformers' AutoEncoderKL |
 //! | `kernels` | every kernel at every level of this machine against its definition in f64 |
-//! | `pictures` | Pillow's resize; formats, orientation, alpha, 16 bits |
+//! | `pictures` | formats, orientation, alpha, 16 bits |
+//! | `resize` | Pillow's resize |
 //! | `threads` | equal results on any number of threads, and one model on several threads at once |
 //! | `random` | torch's generator |
 //! | `metrics` | scikit-image's PSNR, SSIM and differences |
@@ -38,6 +39,7 @@ mod memory;
 mod metrics;
 mod pictures;
 mod random;
+mod resize;
 mod see;
 mod stock;
 mod support;

@@ -6,8 +6,6 @@ use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, Rgba};
 
 use vae::picture::{Background, Picture};
 
-use crate::support::golden::{Golden, differing};
-
 fn bytes(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     image.write_to(&mut file, format).expect("writes");
@@ -21,21 +19,6 @@ fn read(bytes: &[u8]) -> Picture {
 /// 3 × 2 pixels, each of a different colour.
 fn small() -> DynamicImage {
     image::RgbImage::from_fn(3, 2, |x, y| Rgb([100 * x as u8, 200 * y as u8, 7])).into()
-}
-
-#[test]
-fn resizing_agrees_with_pillows_lanczos() {
-    let golden = Golden::open("resize.safetensors");
-    let (height, width, _) = golden.tensor("source").dims3().expect("[h, w, 3]");
-    let source = Picture::from_rgb8(width, height, &golden.bytes("source"));
-    for (width, height) in [(320, 224), (256, 248), (96, 64)] {
-        let got = source.resize(width, height).to_rgb8();
-        let (share, max) = differing(&got, &golden.bytes(&format!("resized_{width}x{height}")), 1);
-        assert!(
-            share < 1e-4,
-            "{width}×{height}: {share} of the values differ by more than a level, by up to {max}"
-        );
-    }
 }
 
 #[test]
