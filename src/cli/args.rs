@@ -274,6 +274,18 @@ pub struct Encoding {
     /// Colour behind transparent pictures: white, black, gray or #rrggbb
     #[arg(long, value_name = "COLOR", default_value = "white")]
     pub background: Background,
+    /// Colour profiles of pictures: ignore them, as Pillow and diffusers do, or convert the colours to sRGB
+    #[arg(long, value_name = "ICC", default_value = "keep")]
+    pub icc: IccChoice,
+}
+
+/// What to do with the colour profile of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IccChoice {
+    /// Keep the values; the profile is ignored
+    Keep,
+    /// Convert the colours to sRGB
+    Convert,
 }
 
 /// How pictures are compressed.

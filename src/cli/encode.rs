@@ -13,6 +13,7 @@ use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::jobs::{self, Input, Job, Naming};
 use super::memory::{Size, Work};
+use super::pictures;
 use super::record::{Record, Stages, timed};
 use super::session::Session;
 use super::trace::Trace;
@@ -38,7 +39,7 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
         return Ok(Record { skipped: true, ..record });
     }
     let stages = &mut record.stages;
-    let (picture, original_size) = preprocess(&job.input, &args.encoding, session, stages)?;
+    let (picture, original_size) = preprocess(&job.input, &args.encoding, session, ui, stages)?;
     let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
     let tensor = encode_picture(&picture, &args.encoding, &mut generator, session, stages, &mut trace)?;
     record.trace = trace.into_rows();
@@ -64,6 +65,7 @@ pub fn preprocess(
     input: &Input,
     encoding: &Encoding,
     session: &Session,
+    ui: &Ui,
     stages: &mut Stages,
 ) -> Result<(Picture, Size)> {
     let multiple = encoding.multiple.get();
@@ -77,7 +79,7 @@ pub fn preprocess(
     }
     session.check_memory(Work::Encode { file: bytes.len(), original, multiple })?;
     timed(&mut stages.preprocess_ms, || {
-        let picture = Picture::from_bytes(&bytes, encoding.background)?;
+        let picture = pictures::read(&bytes, encoding, ui)?;
         Ok((picture.preprocess(multiple)?, original))
     })
 }

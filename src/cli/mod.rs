@@ -32,6 +32,7 @@ mod levels;
 mod memory;
 mod message;
 mod output;
+mod pictures;
 mod progress;
 mod record;
 mod roundtrip;

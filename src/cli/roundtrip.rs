@@ -144,7 +144,7 @@ impl Run<'_> {
 
     fn encode(&self, job: &Job, stages: &mut Stages, trace: &mut Trace) -> Result<Encoded> {
         let encoding = &self.args.encoding;
-        let (picture, _) = preprocess(&job.input, encoding, self.session, stages)?;
+        let (picture, _) = preprocess(&job.input, encoding, self.session, self.ui, stages)?;
         if !matches!(self.args.noise, Some(Levels::Sweep(_))) {
             let format = job.destination.picture_format(self.args.quality.quality)?;
             format.check_size(picture.width(), picture.height())?;

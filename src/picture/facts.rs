@@ -5,10 +5,11 @@ use image::{ExtendedColorType, ImageDecoder, ImageFormat};
 
 use super::PictureError;
 use super::jpeg::JpegDecoder;
-use super::read::decoder;
+use super::profile::Profile;
+use super::read::{decoder, orientation};
 
 /// The header of a picture file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Facts {
     /// The file format: `PNG`, `JPEG` and so on.
     pub format: String,
@@ -18,6 +19,8 @@ pub struct Facts {
     pub color: Color,
     /// The transformation that makes the picture upright, if its EXIF data asks for one.
     pub turn: Option<&'static str>,
+    /// The colour profile, if there is one.
+    pub profile: Option<Profile>,
 }
 
 /// The colours of a picture file.
@@ -33,16 +36,18 @@ impl Facts {
     /// Reads the header from the bytes of a file.
     pub fn of(bytes: &[u8]) -> Result<Self, PictureError> {
         let (format, mut decoder) = decoder(bytes)?;
-        let orientation = decoder.orientation().map_err(PictureError::Decode)?;
         let mut color = Color::of(decoder.original_color_type());
         if format == ImageFormat::Jpeg && JpegDecoder::new(bytes)?.is_ycck() {
             color.kind = "YCCK";
         }
+        let orientation = orientation(format, bytes, &mut decoder)?;
+        let profile = Profile::read(format, bytes, &mut decoder)?;
         Ok(Self {
             format: format!("{format:?}").to_uppercase(),
             stored: decoder.dimensions(),
             color,
             turn: turn(orientation),
+            profile,
         })
     }
 }

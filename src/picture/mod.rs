@@ -5,6 +5,10 @@
 //! | [`read`] | a picture file → [`Picture`], upright and without alpha |
 //! | `jpeg` | JPEG file → the same bytes as in Pillow |
 //! | [`facts`] | the header of a picture file |
+//! | [`profile`] | colour profiles, and the conversion to sRGB |
+//! | `png` | chunks of PNG that the decoder does not report |
+//! | `tiff` | kinds of TIFF that the decoder does not read |
+//! | `unsupported` | names of formats that cannot be read |
 //! | [`resize`] | Pillow's LANCZOS |
 //! | [`tensor`] | [`Picture`] ⇄ tensor `[1, 3, h, w]` in −1..1 |
 //! | [`mod@write`] | [`Picture`] → PNG, JPEG or WebP |
@@ -13,12 +17,17 @@ use std::borrow::Cow;
 
 pub mod facts;
 mod jpeg;
+mod png;
+pub mod profile;
 pub mod read;
 pub mod resize;
 pub mod tensor;
+mod tiff;
+mod unsupported;
 pub mod write;
 
 pub use facts::Facts;
+pub use profile::Profile;
 pub use read::Background;
 pub use write::Format;
 
@@ -75,9 +84,25 @@ pub enum PictureError {
     /// An error of candle.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    /// The content is in none of the formats that can be read.
+    /// The content is in none of the formats that can be read, nor in another one that is known.
     #[error("not a PNG, JPEG, WebP, TIFF, BMP, GIF or QOI picture")]
     UnknownFormat,
+    /// A format that is known but cannot be read.
+    #[error("{0} pictures are not supported; convert it to PNG")]
+    Unsupported(&'static str),
+    /// Floating-point values without a known scale.
+    #[error(
+        "{bad} of {all} floating-point values are NaN or not in 0 to 1, so that their scale is not known; convert the picture to 8 or 16 bits"
+    )]
+    FloatRange {
+        /// The number of such values.
+        bad: usize,
+        /// The number of values.
+        all: usize,
+    },
+    /// The colour profile cannot be converted to sRGB.
+    #[error("cannot convert the colour profile: {0}; use --icc keep to ignore it")]
+    Profile(String),
     /// More than [`MAX_PIXELS`].
     #[error("{width}×{height} pixels is more than the limit of {} megapixels", MAX_PIXELS / 1_000_000)]
     TooLarge {

@@ -8,7 +8,9 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::jpeg::JpegDecoder;
-use super::{MAX_PIXELS, Picture, PictureError, Values};
+use super::profile::Profile;
+use super::tiff::TiffDecoder;
+use super::{MAX_PIXELS, Picture, PictureError, Values, png, unsupported};
 
 /// The RGB colour, 0..255 per channel, behind transparent pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,19 +47,38 @@ impl Picture {
     }
 
     /// Reads the bytes of a picture file: rotated as its EXIF data says, the first frame of an animation, grey as
-    /// equal R, G and B, alpha composited onto `background`.
+    /// equal R, G and B, alpha composited onto `background`. Its colour profile is ignored.
     ///
     /// # Errors
-    /// [`PictureError::UnknownFormat`], [`PictureError::Decode`], [`PictureError::Incomplete`],
-    /// [`PictureError::UnsupportedJpeg`] or [`PictureError::TooLarge`].
+    /// [`PictureError::UnknownFormat`], [`PictureError::Unsupported`], [`PictureError::Decode`],
+    /// [`PictureError::Incomplete`], [`PictureError::UnsupportedJpeg`], [`PictureError::FloatRange`] or [`PictureError::TooLarge`].
     pub fn from_bytes(bytes: &[u8], background: Background) -> Result<Self, PictureError> {
-        let (_, mut decoder) = decoder(bytes)?;
+        Self::decode(bytes, background, false)
+    }
+
+    /// Reads the bytes of a picture file as [`Picture::from_bytes`] does, with the colours converted from its
+    /// [`Profile`] to sRGB. The intent is perceptual, without black point compensation, as in Pillow's
+    /// `ImageCms.profileToProfile`.
+    ///
+    /// # Errors
+    /// Those of [`Picture::from_bytes`], and [`PictureError::Profile`].
+    pub fn from_bytes_in_srgb(bytes: &[u8], background: Background) -> Result<Self, PictureError> {
+        Self::decode(bytes, background, true)
+    }
+
+    fn decode(bytes: &[u8], background: Background, to_srgb: bool) -> Result<Self, PictureError> {
+        let (format, mut decoder) = decoder(bytes)?;
         let (width, height) = decoder.dimensions();
-        let orientation = decoder.orientation().map_err(PictureError::Decode)?;
+        let orientation = orientation(format, bytes, &mut decoder)?;
+        let profile = if to_srgb { Profile::read(format, bytes, &mut decoder)? } else { None };
         let mut image = DynamicImage::from_decoder(decoder).map_err(|e| match e {
             ImageError::Limits(_) => PictureError::TooLarge { width, height },
             other => PictureError::Decode(other),
         })?;
+        check_floats(&image)?;
+        if let Some(profile) = profile {
+            image = profile.convert(image)?;
+        }
         image.apply_orientation(orientation);
         Ok(Self::from_image(image, background))
     }
@@ -65,9 +86,9 @@ impl Picture {
     /// Returns the width and height that [`Picture::from_bytes`] would give, from the header alone.
     pub fn size_of(bytes: &[u8]) -> Result<(usize, usize), PictureError> {
         use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-        let (_, mut decoder) = decoder(bytes)?;
+        let (format, mut decoder) = decoder(bytes)?;
         let (width, height) = (decoder.dimensions().0 as usize, decoder.dimensions().1 as usize);
-        Ok(match decoder.orientation().map_err(PictureError::Decode)? {
+        Ok(match orientation(format, bytes, &mut decoder)? {
             Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH => (height, width),
             _ => (width, height),
         })
@@ -101,16 +122,54 @@ fn composite(color: [f32; 3], alpha: f32, background: [f32; 3]) -> [f32; 3] {
     [0, 1, 2].map(|i| color[i] * alpha + background[i] * (1.0 - alpha))
 }
 
+/// Fails if floats are NaN or outside 0..1. TIFF does not state their scale, and clamping would hide an error.
+fn check_floats(image: &DynamicImage) -> Result<(), PictureError> {
+    let values = match image {
+        DynamicImage::ImageRgb32F(image) => image.as_raw(),
+        DynamicImage::ImageRgba32F(image) => image.as_raw(),
+        _ => return Ok(()),
+    };
+    match values.iter().filter(|v| !(0.0..=1.0).contains(*v)).count() {
+        0 => Ok(()),
+        bad => Err(PictureError::FloatRange { bad, all: values.len() }),
+    }
+}
+
+/// Returns how the picture is turned upright.
+pub(super) fn orientation(
+    format: ImageFormat,
+    bytes: &[u8],
+    decoder: &mut impl ImageDecoder,
+) -> Result<Orientation, PictureError> {
+    match format {
+        ImageFormat::Png => Ok(png::orientation(bytes)),
+        _ => decoder.orientation().map_err(PictureError::Decode),
+    }
+}
+
 /// Returns the format of a picture file and a decoder within [`MAX_PIXELS`]. No pixel is decoded yet.
 pub(super) fn decoder(bytes: &[u8]) -> Result<(ImageFormat, Box<dyn ImageDecoder + '_>), PictureError> {
+    if let Some(format) = unsupported::format(bytes) {
+        return Err(PictureError::Unsupported(format));
+    }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let mut reader = reader.map_err(PictureError::Read)?;
+    if let [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] = bytes {
+        reader.set_format(ImageFormat::Tiff); // BigTIFF
+    }
     let format = reader.format().ok_or(PictureError::UnknownFormat)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_PIXELS * 8); // bytes of a 16-bit RGBA pixel
+    if format == ImageFormat::Png {
+        limits.max_alloc = Some(png::max_memory(bytes));
+    }
     reader.limits(limits);
     let decoder: Box<dyn ImageDecoder> = match format {
         ImageFormat::Jpeg => Box::new(JpegDecoder::new(bytes)?),
+        ImageFormat::Tiff => match TiffDecoder::open(bytes)? {
+            Some(decoder) => Box::new(decoder),
+            None => Box::new(reader.into_decoder().map_err(PictureError::Decode)?),
+        },
         _ => Box::new(reader.into_decoder().map_err(PictureError::Decode)?),
     };
     let (width, height) = decoder.dimensions();

@@ -50,6 +50,40 @@ fn files_that_are_not_pictures() {
 }
 
 #[test]
+fn pictures_of_unsupported_formats() {
+    for (start, name) in [
+        (b"\0\0\0\x1cftypavif".as_slice(), "AVIF"),
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\xff\x0a\0\0", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"8BPS\0\x01", "Photoshop"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\x76\x2f\x31\x01", "OpenEXR"),
+        (b"#?RADIANCE\n", "Radiance HDR"),
+        (b"\0\0\x01\0\x01\0", "ICO"),
+        (b"P6\n1 1\n255\n", "PNM"),
+        (b"DDS |", "DDS"),
+        (b"<?xml version=\"1.0\"?><svg/>", "SVG"),
+    ] {
+        let texts = [&format!("{name} pictures are not supported"), "convert"];
+        encode_fails("picture.png", &[start, &[0; 64]].concat(), &texts);
+    }
+}
+
+#[test]
+fn tiff_pictures_whose_values_have_no_known_meaning() {
+    let file = |values: [f32; 6]| {
+        let image = image::Rgb32FImage::from_raw(2, 1, values.to_vec()).expect("two pixels");
+        let mut file = std::io::Cursor::new(Vec::new());
+        image::DynamicImage::from(image).write_to(&mut file, image::ImageFormat::Tiff).expect("writes");
+        file.into_inner()
+    };
+    encode_fails("nan.tif", &file([0.0, 0.5, f32::NAN, 1.0, 1.0, 1.0]), &["1 of 6 floating-point values"]);
+    encode_fails("wide.tif", &file([0.0, 127.5, 255.0, 1.0, 1.0, 1.0]), &["2 of 6 floating-point values"]);
+    encode_fails("unit.tif", &file([0.0, 0.5, 0.25, 1.0, 1.0, 1.0]), &["2×1", "--multiple 8"]); // is read, but too small
+}
+
+#[test]
 fn truncated_pictures() {
     let whole = png(200, 100);
     for length in [8, 20, 33, whole.len() / 2, whole.len() - 20] {

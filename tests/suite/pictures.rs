@@ -1,10 +1,11 @@
 //! Picture files → pixels.
 
 use std::io::Cursor;
+use std::path::Path;
 
 use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, Rgba};
 
-use vae::picture::{Background, Picture};
+use vae::picture::{Background, Picture, PictureError, Profile};
 
 fn bytes(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
@@ -92,6 +93,68 @@ fn exif_orientation_is_applied() {
 /// EXIF data with nothing but the orientation: a TIFF header, one entry, no next directory.
 fn exif(orientation: u8) -> Vec<u8> {
     [b"II*\0\x08\0\0\0", &b"\x01\0\x12\x01\x03\0\x01\0\0\0"[..], &[orientation, 0, 0, 0], &[0; 4]].concat()
+}
+
+/// Calls `check` with the name of each file in `tests/pictures/nasty` that has a file `NAME` + `ending`, and with the
+/// content of both. `tests/pictures/nasty.py` writes them.
+fn for_each_nasty_picture(ending: &str, check: impl Fn(&str, &[u8], &[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures/nasty");
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).expect("the folder is part of the repository") {
+        let file = entry.expect("a file").file_name().into_string().expect("a name in ASCII");
+        if let Some(name) = file.strip_suffix(ending) {
+            let content = |name: &str| std::fs::read(folder.join(name)).expect("a file");
+            check(name, &content(name), &content(&file));
+            count += 1;
+        }
+    }
+    assert!(count > 5, "only {count} files end in {ending}");
+}
+
+/// Fails unless both pictures have the same size and differ by at most `levels`.
+fn assert_close(name: &str, got: &Picture, wanted: &Picture, levels: u8) {
+    assert_eq!((got.width(), got.height()), (wanted.width(), wanted.height()), "{name}");
+    let (got, wanted) = (got.to_rgb8(), wanted.to_rgb8());
+    let most = got.iter().zip(&wanted).map(|(g, w)| g.abs_diff(*w)).max();
+    assert!(most <= Some(levels), "{name} differs by {most:?} levels");
+}
+
+#[test]
+fn unusual_files_are_read_as_by_pillow() {
+    for_each_nasty_picture(".expected.png", |name, file, expected| {
+        let levels = if name == "grey-alpha-16.png" { 1 } else { 0 }; // Pillow drops the low bytes
+        assert_close(name, &read(file), &read(expected), levels);
+        let size = Picture::size_of(file).expect("a header");
+        assert_eq!(size, (read(expected).width(), read(expected).height()), "{name}");
+    });
+}
+
+#[test]
+fn colours_are_converted_to_srgb_as_by_little_cms() {
+    for_each_nasty_picture(".srgb.png", |name, file, expected| {
+        let got = Picture::from_bytes_in_srgb(file, Background::WHITE).expect("a profile");
+        assert_close(name, &got, &read(expected), 1);
+        let profile = Profile::of(file).expect("a header").expect("a profile");
+        assert_eq!(profile.is_srgb(), name == "srgb-profile.png", "{name}: {}", profile.description());
+    });
+}
+
+#[test]
+fn a_damaged_profile_is_an_error_only_if_it_is_used() {
+    let file = include_bytes!("../pictures/nasty/p3.tif");
+    let at = file.windows(4).position(|text| text == b"acsp").expect("an ICC profile") - 36;
+    let mut errors = 0;
+    for i in 0..400 {
+        let mut file = file.to_vec();
+        file[at + i..][..4].copy_from_slice(&[0xff; 4]);
+        assert_eq!(read(&file), read(include_bytes!("../pictures/nasty/p3.tif")));
+        match Picture::from_bytes_in_srgb(&file, Background::WHITE) {
+            Ok(_) => {}
+            Err(PictureError::Profile(_)) => errors += 1,
+            Err(other) => panic!("byte {i}: {other}"),
+        }
+    }
+    assert!(errors > 50, "{errors} errors");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Output names, folders, standard streams and exit codes.
 
 use candle_core::{DType, Device, Tensor};
+use image::ImageEncoder;
 
 use vae::latents::{Latents, Provenance};
 use vae::metrics::psnr as psnr_of;
@@ -294,4 +295,36 @@ fn a_picture_below_min_psnr_is_written_and_the_exit_code_is_1() {
     assert_eq!(sweep.code(1).json()[0]["sweep"].as_array().map(Vec::len), Some(2));
     vae_with_model(&folder, "roundtrip a.png -o s2.png --mean --noise 0,0.5 --min-psnr 1").code(0);
     vae_with_model(&folder, "roundtrip a.png -o o.png --min-psnr loud").code(2).says(&["decibels"]);
+}
+
+#[test]
+fn a_colour_profile_is_ignored_with_one_note_or_converted() {
+    let folder = Folder::with_model();
+    let profile = {
+        let file = include_bytes!("../pictures/nasty/p3.webp");
+        let at = file.windows(4).position(|text| text == b"acsp").expect("an ICC profile") - 36;
+        let len = u32::from_be_bytes(file[at..at + 4].try_into().expect("four bytes")) as usize;
+        file[at..at + len].to_vec()
+    };
+    let write = |name: &str, profile: &[u8]| {
+        let image = image::RgbImage::from_pixel(32, 32, image::Rgb([40, 200, 90]));
+        let mut file = Vec::new();
+        let mut encoder = image::codecs::png::PngEncoder::new(&mut file);
+        encoder.set_icc_profile(profile.to_vec()).expect("PNG can hold a profile");
+        encoder.write_image(&image, 32, 32, image::ExtendedColorType::Rgb8).expect("writes");
+        std::fs::write(folder.path(name), file).expect("a file");
+    };
+    write("a.png", &profile);
+    write("b.png", &profile);
+    write("broken.png", &profile[..200]);
+    let kept = vae_with_model(&folder, "encode a.png b.png --out-dir kept").code(0);
+    assert_eq!(kept.stderr.matches("--icc convert").count(), 1, "{}", kept.stderr);
+    let converted = vae_with_model(&folder, "encode --icc convert a.png b.png --out-dir converted").code(0);
+    assert!(!converted.stderr.contains("--icc"), "{}", converted.stderr);
+    let latents = |name: &str| std::fs::read(folder.path(name)).expect("latents");
+    assert!(latents("kept/a.safetensors") != latents("converted/a.safetensors"));
+    vae_with_model(&folder, "encode broken.png -o o.safetensors").code(0);
+    let broken = "encode --icc convert broken.png -o o.safetensors";
+    vae_with_model(&folder, broken).code(1).says(&["colour profile", "--icc keep"]);
+    vae(&folder, "inspect a.png").code(0).prints(&["profile       a profile"]);
 }

@@ -29,6 +29,9 @@ struct PictureReport {
     height: u32,
     color: &'static str,
     bits: u16,
+    /// The description of its colour profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
     /// How the EXIF data turns it upright.
     orientation: Option<&'static str>,
     /// Width and height when upright.
@@ -62,6 +65,7 @@ pub fn inspect(args: &InspectArgs, job: &Job, bytes: &[u8], ui: &Ui) -> Result<(
         height: facts.stored.1,
         color: facts.color.kind,
         bits: facts.color.bits,
+        profile: facts.profile.as_ref().map(|profile| profile.description().to_string()),
         orientation: facts.turn,
         upright: [width, height],
         preprocessed,
@@ -76,6 +80,9 @@ fn describe(report: &PictureReport, multiple: usize) -> Result<String> {
     let mut text = format!("{}: a {format} picture\n", one_line(input));
     writeln!(text, "  size          {width}×{height}")?;
     writeln!(text, "  colours       {color}, {bits} bit{} per channel", if *bits == 1 { "" } else { "s" })?;
+    if let Some(profile) = &report.profile {
+        writeln!(text, "  profile       {profile}")?;
+    }
     match report.orientation {
         Some(turn) => writeln!(text, "  orientation   {turn} (EXIF): {}×{}", upright[0], upright[1])?,
         None => writeln!(text, "  orientation   upright")?,
