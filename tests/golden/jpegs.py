@@ -6,7 +6,8 @@ For each small JPEG file NAME, it contains the file's bytes as `NAME.jpg` [n] an
 `Image.open(file).convert("RGB")` makes of them as `NAME.rgb` [height, width, 3].
 
 Files called `photo_` are written by Pillow from a smooth picture. Files called `noise_` are written by the encoder below
-from random coefficients; it knows sampling factors and colour spaces that Pillow does not write.
+from random coefficients; it knows sampling factors and colour spaces that Pillow does not write. Files called `damaged_`
+are photos with damaged scans, which Pillow reads without an error.
 """
 
 import sys
@@ -54,11 +55,12 @@ class Bits:
         text = "".join(self.text)
         text += "1" * (-len(text) % 8)
         self.text = []
-        return b"".join(b"\xff\0" if b == 255 else bytes([b]) for b in int("1" + text, 2).to_bytes(len(text) // 8 + 1, "big")[1:])
+        data = bytes(int(text[i : i + 8], 2) for i in range(0, len(text), 8))
+        return data.replace(b"\xff", b"\xff\0")
 
 
 def noise(seed, size, factors, *, app=b"", ids=None, restart=0, interleaved=True):
-    """A baseline JPEG file of `size` with random coefficients. `factors` are the sampling factors (h, v) of each component."""
+    """A baseline JPEG file of `size` with random coefficients; `factors` are the sampling factors (h, v) of the components."""
     random = np.random.default_rng(seed)
     width, height = size
     ids = ids or list(range(1, len(factors) + 1))
@@ -70,8 +72,8 @@ def noise(seed, size, factors, *, app=b"", ids=None, restart=0, interleaved=True
         coefficients = np.zeros((down * v, across * h, 64), int)
         coefficients[..., 0] = random.integers(-60, 60, coefficients.shape[:2])
         for position in range(1, 64):
-            some = random.random(coefficients.shape[:2]) < 2 / (1 + position)
-            coefficients[..., position] = some * random.integers(-400 // (9 + position), 400 // (9 + position) + 1, some.shape)
+            some, most = random.random(coefficients.shape[:2]) < 2 / (1 + position), 400 // (9 + position)
+            coefficients[..., position] = some * random.integers(-most, most + 1, some.shape)
         blocks.append(coefficients)
 
     def scan(components):
@@ -82,7 +84,12 @@ def noise(seed, size, factors, *, app=b"", ids=None, restart=0, interleaved=True
             units = [[(components[0], y, x)] for y in range(rows) for x in range(columns)]
         else:
             units = [
-                [(c, my * factors[c][1] + y, mx * factors[c][0] + x) for c in components for y in range(factors[c][1]) for x in range(factors[c][0])]
+                [
+                    (c, my * factors[c][1] + y, mx * factors[c][0] + x)
+                    for c in components
+                    for y in range(factors[c][1])
+                    for x in range(factors[c][0])
+                ]
                 for my in range(down)
                 for mx in range(across)
             ]
@@ -121,7 +128,7 @@ def noise(seed, size, factors, *, app=b"", ids=None, restart=0, interleaved=True
         + segment(0xC4, b"\x00" + huffman(16))
         + segment(0xC4, b"\x10" + huffman(255))
         + (segment(0xDD, restart.to_bytes(2, "big")) if restart else b"")
-        + b"".join(scan(part) for part in ([everything] if interleaved else [[c] for c in everything]))
+        + b"".join(map(scan, [everything] if interleaved else [[c] for c in everything]))
         + b"\xff\xd9"
     )
 
@@ -193,6 +200,12 @@ def files():
     yield "photo_restarts", photo((43, 29), restart_marker_blocks=1)
     yield "photo_progressive_restarts", photo((43, 29), progressive=True, restart_marker_rows=1)
 
+    for name, options in {"baseline": {}, "progressive": dict(progressive=True), "restarts": dict(restart_marker_blocks=2)}.items():
+        whole = photo((75, 51), **options)
+        middle = (whole.index(b"\xff\xda") + len(whole)) // 2
+        yield f"damaged_{name}_cut", whole[:middle] + b"\xff\xd9"
+        yield f"damaged_{name}_zeros", whole[:middle] + bytes(6) + whole[middle + 6 :]
+
 
 def main():
     found = {name: importlib.metadata.version(name) for name in VERSIONS}
@@ -201,10 +214,7 @@ def main():
     tensors = {}
     for name, data in files():
         tensors[f"{name}.jpg"] = np.frombuffer(data, np.uint8)
-        try:
-            tensors[f"{name}.rgb"] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-        except OSError as e:
-            print(name,e)
+        tensors[f"{name}.rgb"] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     metadata = {"pillow": VERSIONS["pillow"], "libjpeg-turbo": features.version("libjpeg_turbo")}
     save_file(tensors, Path(__file__).resolve().parent / "jpegs.safetensors", metadata)
     print(f"{len(tensors) // 2} JPEG files, {metadata}")

@@ -7,6 +7,8 @@
 //! | `kernels` | every kernel at every level of this machine against its definition in f64 |
 //! | `pictures` | formats, orientation, alpha, 16 bits |
 //! | `resize` | Pillow's resize |
+//! | `pictures` | Pillow's resize; formats, orientation, alpha, 16 bits |
+//! | `jpegs` | JPEG files against Pillow, and damaged ones |
 //! | `threads` | equal results on any number of threads, and one model on several threads at once |
 //! | `random` | torch's generator |
 //! | `metrics` | scikit-image's PSNR, SSIM and differences |
@@ -24,7 +26,7 @@
 //! | `hub` | downloads from a local hub server |
 //!
 //! `support` contains the formula weights, a model folder, the process, the hub server and the comparison of pictures.
-//! `tests/golden/make.py` writes the golden data.
+//! `tests/golden/make.py` and `jpegs.py` write the golden data.
 
 mod bad_input;
 mod checkpoints;
@@ -34,6 +36,7 @@ mod figures;
 mod golden;
 mod hub;
 mod inspect;
+mod jpegs;
 mod kernels;
 mod memory;
 mod metrics;
