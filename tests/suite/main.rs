@@ -7,7 +7,6 @@
 //! | `kernels` | every kernel at every level of this machine against its definition in f64 |
 //! | `pictures` | formats, orientation, alpha, 16 bits |
 //! | `resize` | Pillow's resize |
-//! | `pictures` | Pillow's resize; formats, orientation, alpha, 16 bits |
 //! | `jpegs` | JPEG files against Pillow, and damaged ones |
 //! | `threads` | equal results on any number of threads, and one model on several threads at once |
 //! | `random` | torch's generator |
