@@ -5,7 +5,9 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::run(&cli::parse()) {
+    let arguments = cli::parse();
+    cli::interrupt::install();
+    match cli::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.print();

@@ -1,9 +1,12 @@
 //! `vae decode`: latents into pictures.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 
-use vae::checkpoint::{Source, built_in};
+use vae::checkpoint::{Source, Weights, built_in};
+use vae::latents::safetensors::find_latents;
 use vae::latents::{Latents, Provenance};
 use vae::model::Config;
 use vae::picture::{MAX_PIXELS, Picture};
@@ -12,7 +15,7 @@ use super::args::DecodeArgs;
 use super::failure::Failure;
 use super::jobs::{self, Job, Naming};
 use super::memory::{Size, Work};
-use super::output::Destination;
+use super::output::{Destination, WrittenByAnother};
 use super::record::{Record, Stages, timed};
 use super::scaling;
 use super::session::Session;
@@ -20,8 +23,7 @@ use super::show::Screen;
 use super::trace::Trace;
 use super::ui::Ui;
 
-const NAMING: Naming =
-    Naming { alone: |stem| format!("{stem}.png"), in_folder: |stem| format!("{stem}.png") };
+const NAMING: Naming = Naming { alone: None, suffix: ".png", pictures: batch_size };
 
 pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
     let mut jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
@@ -34,6 +36,18 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
     let session = &Session::new(&args.model, Source::Sd2, ui)?;
     let run = Run { args, screen, session, ui };
     jobs::run(&jobs, ui, |job| run.decode(job))
+}
+
+/// Returns the number of pictures in a file of latents, from its header; 1 if that cannot be read.
+fn batch_size(path: &Path) -> usize {
+    let Some(file) = path.is_file().then(|| Weights::open(path).ok()).flatten() else { return 1 };
+    let contents = file.contents();
+    let shapes: Vec<_> = contents.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
+    let shape = |name| shapes.iter().find(|(other, _)| *other == name).map(|(_, shape)| *shape);
+    match find_latents(&shapes).ok().and_then(shape) {
+        Some(&[n, _, _, _]) => n,
+        _ => 1,
+    }
 }
 
 /// What all inputs of a run share.
@@ -92,7 +106,10 @@ impl Run<'_> {
                 if let Some((width, height)) = size {
                     picture = picture.resize(width, height);
                 }
-                self.write(destination, &picture, &mut record.stages)?;
+                match self.write(destination, &picture, &mut record.stages) {
+                    Err(error) if error.is::<WrittenByAnother>() => record.skipped = true,
+                    result => result?,
+                }
             }
             ui.report(&record)?;
         }

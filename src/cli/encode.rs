@@ -19,8 +19,7 @@ use super::session::Session;
 use super::trace::Trace;
 use super::ui::Ui;
 
-const NAMING: Naming =
-    Naming { alone: |stem| format!("{stem}.safetensors"), in_folder: |stem| format!("{stem}.safetensors") };
+const NAMING: Naming = Naming { alone: None, suffix: ".safetensors", pictures: |_| 1 };
 
 pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
     let jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;

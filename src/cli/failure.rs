@@ -1,9 +1,10 @@
 //! The errors that end a run, and their exit codes.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use super::message::message;
-use super::ui::write_stderr;
+use super::ui::{StdoutClosed, write_stderr};
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub enum Failure {
         /// The number of all inputs.
         of: usize,
     },
+    /// No more outputs can be written, so the run has ended early. The reason has been reported.
+    #[error("{0}")]
+    Stopped(Tally),
     /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
@@ -31,10 +35,13 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Prints the error to stderr, unless it is about a single input, which has been reported already.
+    /// Prints the error to stderr, unless it is about a single input, which has been reported already, or about a closed
+    /// stdout.
     pub fn print(&self) {
-        if !matches!(self, Self::Inputs { of: 1, .. }) {
-            write_stderr(&format!("error: {self}"));
+        match self {
+            Self::Inputs { of: 1, .. } | Self::Stopped(Tally { of: 1, .. }) => {}
+            _ if self.is_closed_stdout() => {}
+            _ => write_stderr(&format!("error: {self}")),
         }
         if matches!(self, Self::Usage(_)) {
             write_stderr("");
@@ -42,12 +49,67 @@ impl Failure {
         }
     }
 
-    /// Returns 1 for a failed input, output or self-test, 2 for invalid usage, and 3 for a missing model.
+    /// Returns 1 for a failed input, output or self-test, 2 for invalid usage, and 3 for a missing model. A closed stdout
+    /// gives 141, as a shell reports it of programs that end by SIGPIPE: the run is not complete.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Inputs { .. } | Self::SelfTest(_) | Self::Output(_) => 1,
+            Self::Output(_) if self.is_closed_stdout() => 128 + 13,
+            Self::Inputs { .. } | Self::Stopped(_) | Self::SelfTest(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
             Self::Model(_) => 3,
         })
+    }
+
+    fn is_closed_stdout(&self) -> bool {
+        matches!(self, Self::Output(error) if error.is::<StdoutClosed>())
+    }
+}
+
+/// How many inputs of a run are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// The inputs whose outputs exist.
+    pub done: usize,
+    /// The inputs that failed.
+    pub failed: usize,
+    /// All inputs.
+    pub of: usize,
+    /// Whether the same command skips the outputs that exist.
+    pub resumes: bool,
+}
+
+impl Tally {
+    /// The tally of no inputs.
+    pub const EMPTY: Self = Self { done: 0, failed: 0, of: 0, resumes: false };
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let &Self { done, failed, of, resumes } = self;
+        write!(f, "{done} of {of} inputs are done, ")?;
+        if failed > 0 {
+            write!(f, "{failed} failed, ")?;
+        }
+        write!(f, "{} remain", of - done - failed)?;
+        if resumes {
+            write!(f, "; the same command resumes")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_counts_what_remains() {
+        let tally = Tally { done: 3, failed: 0, of: 40, resumes: false };
+        assert_eq!(tally.to_string(), "3 of 40 inputs are done, 37 remain");
+        let tally = Tally { failed: 1, resumes: true, ..tally };
+        assert_eq!(
+            tally.to_string(),
+            "3 of 40 inputs are done, 1 failed, 36 remain; the same command resumes"
+        );
     }
 }

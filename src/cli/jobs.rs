@@ -1,18 +1,23 @@
 //! Pairs inputs with destinations, and runs a command on each pair.
 
-use std::collections::HashMap;
-use std::fs;
-use std::io::{Read, stdin};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::stdin;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use super::args::OutputArgs;
-use super::failure::Failure;
+use super::collisions;
+use super::failure::{Failure, Tally};
+use super::interrupt;
 use super::message::message;
-use super::output::Destination;
+use super::output::{Destination, FolderError, WrittenByAnother};
+use super::paths::{FileId, folder_of, shown};
+use super::read::read;
 use super::record::Record;
-use super::ui::Ui;
+use super::temporary::remove_leftovers;
+use super::ui::{StdoutClosed, Ui};
 
 /// Where one input comes from.
 #[derive(Debug, Clone)]
@@ -34,31 +39,35 @@ impl Input {
     /// Returns the name that messages and JSON use.
     pub fn name(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) => shown(path),
             Self::Stdin => "-".into(),
             Self::Sample => "sample".into(),
         }
     }
 
+    /// Returns the file, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        if let Self::File(path) = self { Some(path) } else { None }
+    }
+
     /// Returns the name without folder and extension, from which output names are formed.
-    fn stem(&self) -> String {
+    pub fn stem(&self) -> OsString {
         match self {
-            Self::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::File(path) => path.file_stem().unwrap_or_default().to_os_string(),
             Self::Stdin => "stdin".into(),
             Self::Sample => "sample".into(),
         }
     }
 
     /// Reads the whole input.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is larger than a picture or latents can be.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         match self {
             Self::File(path) if path.is_dir() => bail!("this is a folder: name the files in it"),
-            Self::File(path) => Ok(fs::read(path)?),
-            Self::Stdin => {
-                let mut bytes = Vec::new();
-                stdin().lock().read_to_end(&mut bytes)?;
-                Ok(bytes)
-            }
+            Self::File(path) => read(File::open(path)?),
+            Self::Stdin => read(stdin().lock()),
             Self::Sample => Ok(vae::picture::SAMPLE_PNG.to_vec()),
         }
     }
@@ -73,30 +82,44 @@ pub struct Job {
 
 /// How results are named by default.
 pub struct Naming {
-    /// For a single input.
-    pub alone: fn(stem: &str) -> String,
-    /// In `--out-dir`.
-    pub in_folder: fn(stem: &str) -> String,
+    /// For a single input: this name, or as in `--out-dir`.
+    pub alone: Option<&'static str>,
+    /// In `--out-dir`: what follows the stem of the input.
+    pub suffix: &'static str,
+    /// The number of pictures that come of an input file, and so of outputs.
+    pub pictures: fn(&Path) -> usize,
 }
 
-/// Pairs every input with its destination. Creates the folder of `--out-dir`, and reads no input.
+impl Naming {
+    /// Returns the name in `--out-dir`.
+    fn in_folder(&self, input: &Input) -> OsString {
+        let mut name = input.stem();
+        name.push(self.suffix);
+        name
+    }
+}
+
+/// Pairs every input with its destination. Creates the folder of `--out-dir`, and reads no input, apart from headers.
+/// Removes what killed runs have left in the output folder.
 ///
 /// Without inputs, the sample picture is used.
+///
+/// # Errors
+/// [`Failure::Usage`] if outputs are missing, are the same file, or are an input that would be replaced.
 pub fn plan(inputs: &[PathBuf], output: &OutputArgs, naming: &Naming, ui: &Ui) -> Result<Vec<Job>, Failure> {
     let inputs = match inputs {
         [] => vec![Input::Sample],
         paths => self::inputs(paths)?,
     };
-    if let Some(folder) = &output.out_dir {
-        return plan_folder(inputs, folder, output.overwrite, naming);
-    }
-    let [input] = <[Input; 1]>::try_from(inputs)
-        .map_err(|all| Failure::Usage(format!("{} inputs need --out-dir DIR", all.len())))?;
-    let destination = match &output.output {
-        Some(path) => named_destination(path, std::slice::from_ref(&input), ui)?,
-        None => Destination::fresh(Path::new(&(naming.alone)(&input.stem()))),
+    let jobs = match &output.out_dir {
+        Some(folder) => plan_folder(inputs, folder, output.overwrite, naming)?,
+        None => vec![plan_single(inputs, output, naming, ui)?],
     };
-    Ok(vec![Job { input, destination }])
+    collisions::check(&jobs, naming.pictures)?;
+    if let Some(path) = jobs.first().and_then(|job| job.destination.path()) {
+        remove_leftovers(folder_of(path));
+    }
+    Ok(jobs)
 }
 
 /// Returns the inputs at `paths`, of which only one may be stdin.
@@ -122,6 +145,17 @@ pub fn named_destination(path: &Path, inputs: &[Input], ui: &Ui) -> Result<Desti
     Ok(Destination::Stdout)
 }
 
+fn plan_single(inputs: Vec<Input>, output: &OutputArgs, naming: &Naming, ui: &Ui) -> Result<Job, Failure> {
+    let [input] = <[Input; 1]>::try_from(inputs)
+        .map_err(|all| Failure::Usage(format!("{} inputs need --out-dir DIR", all.len())))?;
+    let destination = match (&output.output, naming.alone) {
+        (Some(path), _) => named_destination(path, std::slice::from_ref(&input), ui)?,
+        (None, Some(name)) => Destination::fresh(Path::new(name)),
+        (None, None) => Destination::fresh(Path::new(&naming.in_folder(&input))),
+    };
+    Ok(Job { input, destination })
+}
+
 fn plan_folder(
     inputs: Vec<Input>,
     folder: &Path,
@@ -129,38 +163,27 @@ fn plan_folder(
     naming: &Naming,
 ) -> Result<Vec<Job>, Failure> {
     fs::create_dir_all(folder)
-        .map_err(|e| Failure::Usage(format!("cannot create the folder {}: {e}", folder.display())))?;
+        .map_err(|e| Failure::Usage(format!("cannot create the folder {}: {e}", shown(folder))))?;
     let destination = if overwrite { Destination::Named } else { Destination::Kept };
-    let mut owners: HashMap<PathBuf, String> = HashMap::new();
-    let mut jobs = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        let path = folder.join((naming.in_folder)(&input.stem()));
-        if let Some(other) = owners.insert(path.clone(), input.name()) {
-            return Err(Failure::Usage(format!(
-                "{other} and {} have the same output, {}: rename one, or run the command once for each with different --out-dir",
-                input.name(),
-                path.display()
-            )));
-        }
-        jobs.push(Job { input, destination: destination(path) });
-    }
-    Ok(jobs)
+    let job = |input: Input| {
+        let path = folder.join(naming.in_folder(&input));
+        Job { input, destination: destination(path) }
+    };
+    Ok(inputs.into_iter().map(job).collect())
 }
 
 /// Fails early if the folder of an output is missing, or if the output would overwrite the input.
 fn check_output_path(path: &Path, input: &Input) -> Result<(), Failure> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     if path.is_dir() {
-        return Err(Failure::Usage(format!("{} is a folder: use --out-dir", path.display())));
+        return Err(Failure::Usage(format!("{} is a folder: use --out-dir", shown(path))));
     }
     if !folder.is_dir() {
-        return Err(Failure::Usage(format!("the output folder {} does not exist", folder.display())));
+        return Err(Failure::Usage(format!("the output folder {} does not exist", shown(folder))));
     }
-    if let (Input::File(input), Ok(output)) = (input, fs::canonicalize(path))
-        && fs::canonicalize(input).is_ok_and(|input| input == output)
-        && output.is_file()
-    {
-        return Err(Failure::Usage(format!("{} is the input: name another output", path.display())));
+    let input = input.path().and_then(FileId::of);
+    if input.is_some() && input == FileId::of(path) {
+        return Err(Failure::Usage(format!("{} is the input: name another output", shown(path))));
     }
     Ok(())
 }
@@ -170,25 +193,66 @@ fn check_output_path(path: &Path, input: &Input) -> Result<(), Failure> {
 #[error("already reported")]
 pub struct AlreadyReported;
 
-/// Runs `work` on every job. If an input fails, reports the error and continues with the next.
+/// Runs `work` on every job. If an input fails, reports the error and continues with the next. An input that another
+/// process works on is left for the end, when its output usually exists.
 ///
-/// `work` reports its own result. If its error is a [`Failure`], such as a missing model, the run ends.
+/// `work` reports its own result. The run ends early if its error is a [`Failure`], such as a missing model, or if the
+/// output folder takes no more files.
 pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> Result<(), Failure> {
+    let resumes = jobs.iter().any(|job| matches!(job.destination, Destination::Kept(_)));
+    *interrupt::tally() = Tally { of: jobs.len(), resumes, ..Tally::EMPTY };
     let mut failed = Vec::new();
-    for job in jobs {
-        let input = job.input.name();
-        ui.start(&input);
-        if let Err(error) = work(job) {
-            let error = error.downcast::<Failure>().map_or_else(Ok, Err)?;
-            if !error.is::<AlreadyReported>() {
-                let error = Some(message(&error));
-                let record = Record { input: input.clone(), error, ..Record::default() };
-                ui.report(&record).map_err(Failure::Output)?;
+    let mut queue: Vec<&Job> = jobs.iter().collect();
+    for wait in [false, true] {
+        let mut busy = Vec::new();
+        for job in queue {
+            ui.start(&job.input.name());
+            let result = match job.destination.claim(wait) {
+                Ok(Some(_claim)) => work(job),
+                Ok(None) => {
+                    busy.push(job);
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            match result.or_else(|error| report_error(job, error, ui)) {
+                Ok(()) => interrupt::tally().done += 1,
+                Err(error) => {
+                    interrupt::tally().failed += 1;
+                    failed.push(job.input.name());
+                    end_early(error)?;
+                }
             }
-            failed.push(input);
+            ui.step();
         }
-        ui.step();
+        queue = busy;
     }
     ui.finish();
     if failed.is_empty() { Ok(()) } else { Err(Failure::Inputs { failed, of: jobs.len() }) }
+}
+
+/// Reports an error of one input, unless it ends the run by itself. Returns it if the input has no output.
+fn report_error(job: &Job, error: anyhow::Error, ui: &Ui) -> Result<()> {
+    if error.is::<Failure>() || error.is::<StdoutClosed>() || error.is::<AlreadyReported>() {
+        return Err(error);
+    }
+    let mut record = Record { input: job.input.name(), ..Record::default() };
+    if error.is::<WrittenByAnother>() {
+        (record.output, record.skipped) = (job.destination.name(), true);
+        return ui.report(&record);
+    }
+    record.error = Some(message(&error));
+    ui.report(&record).map_err(Failure::Output)?;
+    Err(error)
+}
+
+/// Fails if an error ends the run. It has been reported unless it is a [`Failure`].
+fn end_early(error: anyhow::Error) -> Result<(), Failure> {
+    if error.is::<StdoutClosed>() {
+        return Err(Failure::Output(error));
+    }
+    if error.is::<FolderError>() {
+        return Err(Failure::Stopped(*interrupt::tally()));
+    }
+    error.downcast::<Failure>().map_or(Ok(()), Err)
 }

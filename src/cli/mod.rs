@@ -6,13 +6,18 @@
 //! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `doctor` | the commands |
 //! | `levels` | the noise levels of `--noise` |
 //! | `hub` | the hub, from the environment and the options |
-//! | `jobs` | inputs, the names of their outputs, and the loop over them |
+//! | `jobs` | inputs, their destinations, and the loop over them |
 //! | `message` | what an error says |
+//! | `collisions` | outputs of a run that are the same file, or an input |
+//! | `read` | reads an input, within limits |
+//! | `paths` | how messages show paths, and which are the same file |
 //! | `memory` | whether a picture fits into memory |
 //! | `trace` | shape, statistics and time of every stage |
 //! | `scaling` | whether latents to decode are scaled |
 //! | `session` | the device, and the model, which is opened when first needed |
 //! | `output` | destinations of results; files are written completely or not at all |
+//! | `temporary` | temporary files and claims beside the outputs, and the leftovers of killed runs |
+//! | `interrupt` | signals end a run without leftovers |
 //! | `show` | displays pictures in the terminal |
 //! | `record` | the result of one input: its text, its JSON, its timings |
 //! | `progress` | the progress bar of a download |
@@ -20,6 +25,7 @@
 //! | `failure` | the errors that end a run, and their exit codes |
 
 pub mod args;
+mod collisions;
 mod decode;
 mod doctor;
 mod encode;
@@ -27,18 +33,22 @@ mod failure;
 mod grid;
 mod hub;
 mod inspect;
+pub mod interrupt;
 mod jobs;
 mod levels;
 mod memory;
 mod message;
 mod output;
+mod paths;
 mod pictures;
 mod progress;
+mod read;
 mod record;
 mod roundtrip;
 mod scaling;
 mod session;
 mod show;
+mod temporary;
 mod trace;
 mod ui;
 
@@ -70,7 +80,7 @@ pub fn parse() -> Cli {
 /// Runs one command.
 pub fn run(cli: &Cli) -> Result<(), Failure> {
     let ui = Ui::new(&cli.verbosity);
-    match &cli.command {
+    let result = match &cli.command {
         Command::Encode(args) => encode::run(args, &ui),
         Command::Decode(args) => decode::run(args, &ui),
         Command::Roundtrip(args) => roundtrip::run(args, &ui),
@@ -82,5 +92,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "vae", &mut script);
             ui::write_stdout(&script).map_err(Failure::Output)
         }
-    }
+    };
+    temporary::flush_folders();
+    result
 }

@@ -1,15 +1,16 @@
 //! Where results go. Files are written completely or not at all.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use vae::picture::Format;
 
 use super::failure::Failure;
+use super::paths::{folder_of, shown, with_suffix};
+use super::temporary::{Claim, NewFile};
 use super::ui::write_stdout;
 
 /// Where one result goes.
@@ -27,11 +28,20 @@ pub enum Destination {
     Nowhere,
 }
 
+/// The error of an output in `--out-dir` that another process has written meanwhile.
+#[derive(Debug, thiserror::Error)]
+#[error("another process has written it")]
+pub struct WrittenByAnother;
+
+/// The error of an output whose folder takes no files. It concerns all outputs of a run.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct FolderError(String);
+
 impl Destination {
     /// Chooses a name that no file has: `path`, or the first of `name-1.ext`, `name-2.ext` and so on.
     pub fn fresh(path: &Path) -> Self {
-        let (stem, extension) = stem_and_extension(path);
-        let numbered = (1..).map(|i| path.with_file_name(format!("{stem}-{i}.{extension}")));
+        let numbered = (1..).map(|i| with_suffix(path, &format!("-{i}")));
         let mut candidates = std::iter::once(path.to_path_buf()).chain(numbered);
         Self::Fresh(candidates.find(|path| !path.exists()).expect("there are more numbers than files"))
     }
@@ -41,8 +51,7 @@ impl Destination {
     pub fn numbered(&self, count: usize) -> Result<Vec<Self>> {
         let numbered = |path: &Path, destination: fn(PathBuf) -> Self| -> Vec<Self> {
             let digits = (count - 1).to_string().len();
-            let (stem, extension) = stem_and_extension(path);
-            let name = |i| path.with_file_name(format!("{stem}-{i:0digits$}.{extension}"));
+            let name = |i| with_suffix(path, &format!("-{i:0digits$}"));
             (0..count).map(|i| destination(name(i))).collect()
         };
         Ok(match self {
@@ -57,11 +66,14 @@ impl Destination {
 
     /// Returns the format of a picture that goes here: that of the file's extension, or PNG.
     pub fn picture_format(&self, quality: u8) -> Result<Format, Failure> {
+        self.path().map_or(Ok(Format::Png), |path| Format::from_path(path, quality).map_err(Failure::Usage))
+    }
+
+    /// Returns the file, or `None` if the result goes to no file.
+    pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Named(path) | Self::Kept(path) | Self::Fresh(path) => {
-                Format::from_path(path, quality).map_err(Failure::Usage)
-            }
-            Self::Stdout | Self::Nowhere => Ok(Format::Png),
+            Self::Named(path) | Self::Kept(path) | Self::Fresh(path) => Some(path),
+            Self::Stdout | Self::Nowhere => None,
         }
     }
 
@@ -69,8 +81,7 @@ impl Destination {
     pub fn name(&self) -> Option<String> {
         match self {
             Self::Stdout => Some("-".into()),
-            Self::Named(path) | Self::Kept(path) | Self::Fresh(path) => Some(path.display().to_string()),
-            Self::Nowhere => None,
+            other => other.path().map(shown),
         }
     }
 
@@ -79,22 +90,48 @@ impl Destination {
         matches!(self, Self::Kept(path) if path.exists())
     }
 
+    /// Claims the output, so that processes with the same `--out-dir` share the inputs. If another process has the
+    /// claim, returns `None` or, with `wait`, waits for it. The claim ends when the returned value is dropped.
+    ///
+    /// # Errors
+    /// [`FolderError`] if the folder takes no files.
+    pub fn claim(&self, wait: bool) -> Result<Option<Claim>> {
+        let Self::Kept(path) = self else { return Ok(Some(Claim::none())) };
+        let claim = || -> Result<Option<Claim>> {
+            if path.try_exists()? {
+                return Ok(Some(Claim::none()));
+            }
+            Claim::new(path, wait).map_err(|e| creation_error(path, &e))
+        };
+        claim().with_context(|| format!("cannot write {}", shown(path)))
+    }
+
     /// Writes all of `bytes`. A file is written under a temporary name and then renamed, so that an interrupted run
-    /// does not leave a partial file.
+    /// does not leave a partial file. Its content is on the disk before it gets its name.
+    ///
+    /// # Errors
+    /// [`WrittenByAnother`] or [`FolderError`] among others.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
         let (path, result) = match self {
             Self::Stdout => return write_stdout(bytes),
             Self::Named(path) => (path, replace(path, bytes)),
-            Self::Kept(path) | Self::Fresh(path) => (path, create(path, bytes)),
+            Self::Kept(path) | Self::Fresh(path) => (path, self.create(path, bytes)),
             Self::Nowhere => return Ok(()),
         };
-        result.with_context(|| format!("cannot write {}", path.display()))
+        result.with_context(|| format!("cannot write {}", shown(path)))
     }
-}
 
-fn stem_and_extension(path: &Path) -> (String, String) {
-    let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    (text(path.file_stem()), text(path.extension()))
+    /// Creates a file that must not exist yet.
+    fn create(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        match new_file(path, bytes)?.rename(path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => match self {
+                _ if !path.exists() => bail!("it is a link to a missing file"),
+                Self::Kept(_) => Err(WrittenByAnother.into()),
+                _ => bail!("another program has just created it; run the command again"),
+            },
+            result => result.map_err(|e| output_error(path, e)),
+        }
+    }
 }
 
 /// Replaces a file. Links are followed; devices and pipes are written directly.
@@ -107,30 +144,39 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         Ok(metadata) if metadata.is_dir() => bail!("it is a folder"),
         Ok(metadata) if !metadata.is_file() => Ok(fs::write(&path, bytes)?),
         old => {
-            let file = write_temporary(&path, bytes)?;
+            let file = new_file(&path, bytes)?;
             if let Ok(old) = old {
-                file.as_file().set_permissions(old.permissions())?;
+                file.set_permissions(old.permissions())?;
             }
-            file.persist(&path).map_err(|e| e.error)?;
-            Ok(())
+            file.replace(&path).map_err(|e| output_error(&path, e))
         }
     }
 }
 
-/// Creates a file that must not exist yet.
-fn create(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_temporary(path, bytes)?.persist_noclobber(path).map_err(|e| e.error)?;
-    Ok(())
+/// Writes `bytes` to a new file in the folder of `path`.
+fn new_file(path: &Path, bytes: &[u8]) -> Result<NewFile> {
+    let mut file = NewFile::create_in(folder_of(path)).map_err(|e| creation_error(path, &e))?;
+    file.write(bytes).map_err(|e| output_error(path, e))?;
+    Ok(file)
 }
 
-/// Writes `bytes` to a temporary file in the folder of `path`. The file is deleted unless it is renamed.
-fn write_temporary(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".vae-").suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // minus the umask, as for any file
-    let mut file = builder.tempfile_in(folder).map_err(|e| anyhow!("{}", e.kind()))?; // without the temporary name
-    file.as_file_mut().write_all(bytes)?;
-    Ok(file)
+/// The error of a temporary file that cannot be created. Its name is not the cause, and is not shown.
+fn creation_error(path: &Path, error: &io::Error) -> anyhow::Error {
+    match error.kind() {
+        kind @ ErrorKind::PermissionDenied => FolderError(kind.to_string()).into(),
+        kind => output_error(path, kind.into()),
+    }
+}
+
+/// The error of an output at `path`: a [`FolderError`] if its folder is gone, full or read-only.
+fn output_error(path: &Path, error: io::Error) -> anyhow::Error {
+    use ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StaleNetworkFileHandle, StorageFull};
+    let folder = folder_of(path);
+    match error.kind() {
+        StorageFull | QuotaExceeded | ReadOnlyFilesystem => FolderError(error.to_string()).into(),
+        ErrorKind::NotFound | StaleNetworkFileHandle if !folder.is_dir() => {
+            FolderError(format!("the folder {} is gone", shown(folder))).into()
+        }
+        _ => error.into(),
+    }
 }

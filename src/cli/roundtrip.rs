@@ -23,8 +23,7 @@ use super::show::Screen;
 use super::trace::Trace;
 use super::ui::Ui;
 
-const NAMING: Naming =
-    Naming { alone: |_| "roundtrip.png".into(), in_folder: |stem| format!("{stem}-roundtrip.png") };
+const NAMING: Naming = Naming { alone: Some("roundtrip.png"), suffix: "-roundtrip.png", pictures: |_| 1 };
 
 pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
     let mut jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;

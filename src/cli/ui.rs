@@ -119,14 +119,22 @@ pub fn write_stderr(message: &str) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
+/// The error of a stdout whose reader has gone, such as `head`. The run ends quietly.
+#[derive(Debug, thiserror::Error)]
+#[error("stdout is closed")]
+pub struct StdoutClosed;
+
 /// Writes to stdout. Refuses to write binary data to a terminal.
+///
+/// # Errors
+/// [`StdoutClosed`] among others.
 pub fn write_stdout(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
     if stdout.is_terminal() && std::str::from_utf8(bytes).is_err() {
         bail!("stdout is a terminal and the result is binary: redirect it, or name a file with -o");
     }
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()), // the reader needs no more
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
         result => result.context("cannot write stdout"),
     }
 }

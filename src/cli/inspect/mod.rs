@@ -76,7 +76,7 @@ fn first_bytes(path: &Path) -> Result<Vec<u8>> {
 /// Whether a file starts like safetensors: with the length of the header in eight bytes, then the header, which is JSON.
 ///
 /// This must be checked before picture formats, because a length of 19778 reads `BM`, the start of a BMP file.
-fn is_safetensors(bytes: &[u8]) -> bool {
+pub fn is_safetensors(bytes: &[u8]) -> bool {
     const MAX_HEADER: u64 = 100_000_000; // as the format defines
     let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
     length.is_some_and(|length| length <= MAX_HEADER) && bytes.get(8) == Some(&b'{')

@@ -1,0 +1,115 @@
+//! Checks the outputs of a run before any work: no two are the same file, and none is an input that would be replaced.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use super::jobs::Job;
+use super::output::Destination;
+use super::paths::{FileId, folder_of, is_numbered, shown};
+use super::temporary::ignores_case;
+
+/// At most this many conflicts are listed.
+const LISTED: usize = 5;
+
+/// Checks all jobs. `pictures` returns the number of pictures that come of an input file.
+///
+/// # Errors
+/// [`Failure::Usage`] with the first conflicts and advice.
+pub fn check(jobs: &[Job], pictures: fn(&Path) -> usize) -> Result<(), Failure> {
+    let outputs = outputs(jobs, pictures);
+    let same = same_outputs(jobs, &outputs);
+    if !same.is_empty() {
+        let advice = "rename one of each, or run the command once for each with different --out-dir";
+        return Err(usage(&same, advice));
+    }
+    let replaced = replaced_inputs(jobs, &outputs);
+    if !replaced.is_empty() {
+        return Err(usage(&replaced, "use another --out-dir or -o"));
+    }
+    Ok(())
+}
+
+/// An output, and the number of its job.
+type Output = (PathBuf, usize);
+
+/// Returns the outputs of all jobs. The headers of inputs are read only where a batch can collide with another output:
+/// next to `a-0.safetensors`, `a.safetensors` must not be a batch.
+fn outputs(jobs: &[Job], pictures: fn(&Path) -> usize) -> Vec<Output> {
+    let mut sorted: Vec<_> = jobs.iter().map(|job| job.input.stem()).collect();
+    sorted.sort();
+    let mut outputs = Vec::with_capacity(jobs.len());
+    for (number, job) in jobs.iter().enumerate() {
+        let Some(path) = job.destination.path() else { continue };
+        let stem = path.file_stem().unwrap_or_default();
+        let mut first = stem.to_os_string();
+        first.push("-");
+        let from = sorted.partition_point(|other| *other < first);
+        let mut after = sorted[from..]
+            .iter()
+            .take_while(|other| other.as_encoded_bytes().starts_with(first.as_encoded_bytes()));
+        let count = match job.input.path() {
+            Some(input) if after.any(|other| is_numbered(other, stem)) => pictures(input).max(1),
+            _ => 1,
+        };
+        let numbered = job.destination.numbered(count).unwrap_or_default();
+        outputs.extend(numbered.iter().filter_map(|one| Some((one.path()?.to_path_buf(), number))));
+    }
+    outputs
+}
+
+/// Describes the outputs that several inputs have, or that the file system cannot tell apart.
+fn same_outputs(jobs: &[Job], outputs: &[Output]) -> Vec<String> {
+    let mut conflicts = Vec::new();
+    let mut owners: HashMap<String, &Output> = HashMap::with_capacity(outputs.len());
+    let mut exact: HashMap<&Path, usize> = HashMap::with_capacity(outputs.len());
+    let mut ignores = None;
+    for output in outputs {
+        let (path, number) = output;
+        let input = jobs[*number].input.name();
+        let other = exact.insert(path, *number).map(|other| jobs[other].input.name());
+        let similar = owners.insert(shown(path).to_lowercase(), output);
+        if let Some(other) = other {
+            conflicts.push(match other == input {
+                true => format!("{input} is named twice"),
+                false => format!("{other} and {input} have the same output, {}", shown(path)),
+            });
+        } else if let Some((similar, other)) = similar
+            && *ignores.get_or_insert_with(|| ignores_case(folder_of(path)))
+        {
+            conflicts.push(format!(
+                "{} and {input} have outputs that differ only in case, {} and {}, which are the same file in this folder",
+                jobs[*other].input.name(),
+                shown(similar),
+                shown(path)
+            ));
+        }
+    }
+    conflicts
+}
+
+/// Describes the inputs that an output would replace, under whatever name.
+fn replaced_inputs(jobs: &[Job], outputs: &[Output]) -> Vec<String> {
+    if !jobs.iter().any(|job| matches!(job.destination, Destination::Named(_))) {
+        return Vec::new();
+    }
+    let inputs = jobs.iter().filter_map(|job| job.input.path());
+    let inputs: HashMap<FileId, &Path> =
+        inputs.filter_map(|path| FileId::of(path).map(|id| (id, path))).collect();
+    let replaced = outputs.iter().filter_map(|(path, _)| {
+        let input = inputs.get(&FileId::of(path)?)?;
+        Some(match *input == path {
+            true => format!("the output {} is an input", shown(path)),
+            false => format!("the output {} is the same file as the input {}", shown(path), shown(input)),
+        })
+    });
+    replaced.collect()
+}
+
+fn usage(conflicts: &[String], advice: &str) -> Failure {
+    let mut text = conflicts[..conflicts.len().min(LISTED)].join("\n");
+    if conflicts.len() > LISTED {
+        text += &format!("\nand {} more", conflicts.len() - LISTED);
+    }
+    Failure::Usage(format!("{text}: {advice}"))
+}

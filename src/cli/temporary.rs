@@ -1,0 +1,325 @@
+//! Temporary files beside the outputs: files that are being written, and claims on outputs.
+//!
+//! | name | what |
+//! | --- | --- |
+//! | `.vae-BOOT-RANDOM.tmp` | the content of an output, until it is complete and renamed |
+//! | `.vae-HASH.lock` | an empty file: some process works on the output whose name has this hash |
+//!
+//! Each is locked while its process lives, and is removed when it is no longer needed, by a signal too. Those of a killed
+//! process are removed by the next run into the same folder: [`remove_leftovers`].
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tempfile::TempPath;
+
+use super::paths::{folder_of, is_same_file};
+
+const PREFIX: &str = ".vae-";
+
+/// Identifies the running system among those that share a folder. File systems on a network may give a lock to a process
+/// on one system although a process on another has it. Empty if it is unknown.
+static BOOT: LazyLock<String> = LazyLock::new(|| {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.chars().take(8).collect()
+});
+
+/// What this process has in the folders of its outputs. Files get and lose their names under this lock.
+static LIVE: Mutex<Live> = Mutex::new(Live { files: BTreeSet::new(), folders: BTreeSet::new() });
+
+struct Live {
+    /// The temporary files, which must be removed.
+    files: BTreeSet<PathBuf>,
+    /// The folders whose new names may not be on the disk yet.
+    folders: BTreeSet<PathBuf>,
+}
+
+fn live() -> MutexGuard<'static, Live> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all temporary files of this process. From then on, no file is created or renamed, so the process must end.
+pub fn remove_all() {
+    let live = live();
+    for path in &live.files {
+        let _ = fs::remove_file(path);
+    }
+    std::mem::forget(live);
+}
+
+/// Waits until the disk has the names of all files that were renamed. This is done once for a whole run, because it can
+/// take longer than a small picture. Not all systems can do this, and not all need it.
+pub fn flush_folders() {
+    let folders = std::mem::take(&mut live().folders);
+    if cfg!(unix) {
+        for folder in folders {
+            let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        }
+    }
+}
+
+/// A file that is removed when this is dropped, unless it has been renamed.
+#[derive(Debug)]
+struct Temporary {
+    path: PathBuf,
+    file: File,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let mut live = live();
+        if live.files.remove(&self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Temporary {
+    /// Whether the file still has its name. Another process can remove a file that is not locked yet.
+    fn has_its_name(&self) -> bool {
+        is_same_file(&self.file.metadata(), &fs::symlink_metadata(&self.path))
+    }
+}
+
+/// A new file in a folder, under a temporary name.
+#[derive(Debug)]
+pub struct NewFile(Temporary);
+
+impl NewFile {
+    /// Creates an empty file. It has the permissions that the umask leaves, as any file.
+    pub fn create_in(folder: &Path) -> io::Result<Self> {
+        loop {
+            let file = Self::create_unlocked(folder)?;
+            match file.0.file.try_lock() {
+                Ok(()) if !file.0.has_its_name() => {}
+                Err(TryLockError::WouldBlock) => {} // another process is about to remove it
+                Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
+            }
+        }
+    }
+
+    fn create_unlocked(folder: &Path) -> io::Result<Self> {
+        let prefix = format!("{PREFIX}{}-", *BOOT);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(".tmp");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut live = live();
+        let (file, path) = builder.tempfile_in(folder)?.keep().map_err(|e| e.error)?;
+        live.files.insert(path.clone());
+        Ok(Self(Temporary { path, file }))
+    }
+
+    /// Writes all of the content and waits until the disk has it.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.file.write_all(bytes)?;
+        match self.0.file.sync_all() {
+            Err(e) if is_unsupported(&e) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Sets the permissions.
+    pub fn set_permissions(&self, permissions: fs::Permissions) -> io::Result<()> {
+        self.0.file.set_permissions(permissions)
+    }
+
+    /// Gives the file its final name. An existing file of this name is replaced.
+    pub fn replace(self, path: &Path) -> io::Result<()> {
+        self.rename_by(path, |temporary| fs::rename(temporary, path))
+    }
+
+    /// Gives the file its final name, which no other file may have.
+    pub fn rename(self, path: &Path) -> io::Result<()> {
+        self.rename_by(path, |temporary| {
+            let temporary = TempPath::try_from_path(temporary)?;
+            let Err(error) = temporary.persist_noclobber(path) else { return Ok(()) };
+            let temporary = error.path.keep().map_err(|e| e.error)?;
+            match error.error {
+                // The file system can neither rename without replacing nor make links, as many on a network.
+                e if is_unsupported(&e) => match fs::symlink_metadata(path) {
+                    Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                    Err(_) => fs::rename(temporary, path),
+                },
+                e => Err(e),
+            }
+        })
+    }
+
+    fn rename_by(self, path: &Path, rename: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+        let mut live = live();
+        rename(&self.0.path)?;
+        live.files.remove(&self.0.path);
+        live.folders.insert(folder_of(path).to_path_buf());
+        Ok(())
+    }
+}
+
+/// Whether a file system has no such function: ENOSYS or EOPNOTSUPP, and EINVAL or EPERM from those on a network.
+fn is_unsupported(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), Unsupported | InvalidInput | PermissionDenied)
+}
+
+/// The right to work on an output, which only one process has. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    _file: Option<Temporary>,
+}
+
+impl Claim {
+    /// The claim on an output that needs none.
+    pub fn none() -> Self {
+        Self { _file: None }
+    }
+
+    /// Claims the output at `path`. If another process has the claim, waits until it ends, or returns `None`.
+    ///
+    /// If the file system has no locks, every process gets the claim.
+    pub fn new(path: &Path, wait: bool) -> io::Result<Option<Self>> {
+        let hash = Sha256::digest(path.file_name().unwrap_or_default().as_encoded_bytes());
+        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let path = folder_of(path).join(format!("{PREFIX}{hash}.lock"));
+        loop {
+            let mut live = live();
+            let Some(file) = open_claim(&path)? else { continue };
+            match file.try_lock() {
+                _ if path.is_symlink() => return Ok(Some(Self::none())), // not by this program
+                Ok(()) if is_same_file(&file.metadata(), &fs::symlink_metadata(&path)) => {
+                    live.files.insert(path.clone());
+                    return Ok(Some(Self { _file: Some(Temporary { path, file }) }));
+                }
+                Ok(()) => {} // another process has just removed it
+                Err(TryLockError::WouldBlock) if !wait => return Ok(None),
+                Err(TryLockError::WouldBlock) => {
+                    drop(live);
+                    file.lock()?;
+                }
+                Err(TryLockError::Error(_)) => {
+                    let _ = fs::remove_file(&path);
+                    return Ok(Some(Self::none()));
+                }
+            }
+        }
+    }
+}
+
+/// Creates the file of a claim, or opens that of another process or user. Returns `None` if it has just been removed.
+fn open_claim(path: &Path) -> io::Result<Option<File>> {
+    match File::options().create_new(true).write(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        result => return result.map(Some),
+    }
+    match File::options().write(true).open(path).or_else(|_| File::open(path)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Whether the folder treats `a.png` and `A.png` as one name. This differs from folder to folder, so a file is created to
+/// find out.
+pub fn ignores_case(folder: &Path) -> bool {
+    NewFile::create_in(folder).is_ok_and(|NewFile(probe)| {
+        let name = probe.path.file_name().unwrap_or_default().to_ascii_uppercase();
+        probe.path.with_file_name(name).exists()
+    })
+}
+
+/// Removes the temporary files of killed processes from a folder. Those of a live process stay: it has locked them, or,
+/// if locks do not work or do not reach the other system, they are younger than a day.
+pub fn remove_leftovers(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let is_claim = name.ends_with(".lock");
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !is_file || !(is_claim || name.ends_with(".tmp")) {
+            continue;
+        }
+        let Ok(file) = File::options().write(true).open(entry.path()) else { continue };
+        let is_free = match file.try_lock() {
+            Ok(()) => is_claim || is_of_this_system(name),
+            Err(TryLockError::WouldBlock) => continue,
+            Err(TryLockError::Error(_)) => false,
+        };
+        if (is_free || is_old(&file)) && is_same_file(&file.metadata(), &fs::symlink_metadata(entry.path())) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_of_this_system(name: &str) -> bool {
+    !BOOT.is_empty() && name[PREFIX.len()..].starts_with(&format!("{}-", *BOOT))
+}
+
+fn is_old(file: &File) -> bool {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let modified = file.metadata().and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > DAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leftovers_are_removed_and_live_files_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let live = NewFile::create_in(folder.path()).expect("a file");
+        let claim = Claim::new(&path("a.png"), false).expect("a claim").expect("no other process");
+        let elsewhere = [".vae-01234567-abcdef.tmp", ".vae-abcdef.tmp", ".vae-notes.txt", "a.tmp"];
+        let own = format!(".vae-{}-abcdef.tmp", *BOOT);
+        let leftovers = [own.as_str(), ".vae-0123456789abcdef.lock"];
+        for name in elsewhere.iter().chain(&leftovers) {
+            fs::write(path(name), "half").expect("a file");
+        }
+        let old = fs::File::options().write(true).open(path(".vae-abcdef.tmp")).expect("a file");
+        old.set_modified(std::time::SystemTime::now() - Duration::from_secs(25 * 60 * 60)).expect("a time");
+        remove_leftovers(folder.path());
+        assert!(live.0.path.exists() && claim._file.as_ref().is_some_and(|file| file.path.exists()));
+        assert_eq!(path(&own).exists(), BOOT.is_empty());
+        assert_eq!(elsewhere.map(|name| path(name).exists()), [true, false, true, true]);
+        assert!(!path(leftovers[1]).exists());
+        drop((live, claim));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 3);
+    }
+
+    #[test]
+    fn only_one_claim_on_an_output_is_given() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.png");
+        let claim = |wait| Claim::new(&path, wait).expect("a folder that can be written");
+        let first = claim(false).expect("no other claim");
+        assert!(claim(false).is_none());
+        assert!(Claim::new(&folder.path().join("b.png"), false).expect("a claim").is_some());
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| claim(true).is_some());
+            drop(first);
+            assert!(second.join().expect("no panic"));
+        });
+    }
+
+    #[test]
+    fn a_file_is_not_replaced_by_a_new_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        let file = |content: &str| {
+            let mut file = NewFile::create_in(folder.path()).expect("a file");
+            file.write(content.as_bytes()).expect("writes");
+            file
+        };
+        file("first").rename(&path).expect("a new name");
+        assert_eq!(file("second").rename(&path).map_err(|e| e.kind()), Err(io::ErrorKind::AlreadyExists));
+        assert_eq!(fs::read(&path).expect("a file"), b"first");
+        file("third").replace(&path).expect("replaces");
+        assert_eq!(fs::read(&path).expect("a file"), b"third");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+}
