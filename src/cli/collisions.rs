@@ -1,11 +1,10 @@
-//! Checks the outputs of a run before any work: no two are the same file, and none is an input that would be replaced.
+//! Checks the outputs of a run before any work: no two are the same file, and none is an input.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::jobs::Job;
-use super::output::Destination;
 use super::paths::{FileId, folder_of, is_numbered, shown};
 use super::temporary::ignores_case;
 
@@ -23,9 +22,9 @@ pub fn check(jobs: &[Job], pictures: fn(&Path) -> usize) -> Result<(), Failure> 
         let advice = "rename one of each, or run the command once for each with different --out-dir";
         return Err(usage(&same, advice));
     }
-    let replaced = replaced_inputs(jobs, &outputs);
-    if !replaced.is_empty() {
-        return Err(usage(&replaced, "use another --out-dir or -o"));
+    let also_inputs = also_inputs(jobs, &outputs);
+    if !also_inputs.is_empty() {
+        return Err(usage(&also_inputs, "use another --out-dir or -o"));
     }
     Ok(())
 }
@@ -88,22 +87,19 @@ fn same_outputs(jobs: &[Job], outputs: &[Output]) -> Vec<String> {
     conflicts
 }
 
-/// Describes the inputs that an output would replace, under whatever name.
-fn replaced_inputs(jobs: &[Job], outputs: &[Output]) -> Vec<String> {
-    if !jobs.iter().any(|job| matches!(job.destination, Destination::Named(_))) {
-        return Vec::new();
-    }
+/// Describes the outputs that are an input, under whatever name.
+fn also_inputs(jobs: &[Job], outputs: &[Output]) -> Vec<String> {
     let inputs = jobs.iter().filter_map(|job| job.input.path());
     let inputs: HashMap<FileId, &Path> =
         inputs.filter_map(|path| FileId::of(path).map(|id| (id, path))).collect();
-    let replaced = outputs.iter().filter_map(|(path, _)| {
+    let conflicts = outputs.iter().filter_map(|(path, _)| {
         let input = inputs.get(&FileId::of(path)?)?;
-        Some(match *input == path {
+        Some(match *input == path.strip_prefix(".").unwrap_or(path) {
             true => format!("the output {} is an input", shown(path)),
             false => format!("the output {} is the same file as the input {}", shown(path), shown(input)),
         })
     });
-    replaced.collect()
+    conflicts.collect()
 }
 
 fn usage(conflicts: &[String], advice: &str) -> Failure {

@@ -15,6 +15,8 @@
 //! | `encode_decode` | the program as a process: its output files |
 //! | `see` | the program as a process: figures, sweeps, grids, pictures in the terminal |
 //! | `usage` | the program as a process: names, standard streams, exit codes |
+//! | `outputs` | the program as a process: output folders, their faults, and several processes |
+//! | `kills` | the program as a process: signals, and what killed runs leave |
 //! | `devices` | the program as a process: the choice of the device, and failures |
 //! | `memory` | the program as a process: pictures that do not fit into memory |
 //! | `bad_input` | the program as a process: many kinds of damaged files |
@@ -37,8 +39,11 @@ mod hub;
 mod inspect;
 mod jpegs;
 mod kernels;
+#[cfg(unix)]
+mod kills;
 mod memory;
 mod metrics;
+mod outputs;
 mod pictures;
 mod random;
 mod resize;

@@ -4,6 +4,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+#[cfg(unix)]
+use sha2::Digest;
+
 use vae::picture::{Background, Picture};
 
 use super::model_folder::Folder;
@@ -120,4 +123,84 @@ pub fn folder_with_pictures(names: &[&str]) -> Folder {
 /// Reads a picture of `folder`.
 pub fn read_picture(folder: &Folder, name: &str) -> Picture {
     Picture::open(&folder.path(name), Background::WHITE).expect("a picture")
+}
+
+/// A run that waits for the content of its input `fifo.png`, and has claimed its output in the folder `d`.
+#[cfg(unix)]
+pub struct Waiting(std::process::Child);
+
+#[cfg(unix)]
+impl Waiting {
+    /// Starts the arguments of `line` with the model in `folder`, and waits until it waits.
+    pub fn start(folder: &Folder, line: &str) -> Self {
+        let made = Command::new("mkfifo").arg(folder.path("fifo.png")).status();
+        assert!(made.expect("mkfifo starts").success());
+        let mut command = command(folder);
+        command
+            .args(line.split(' '))
+            .args(["--model", "model"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command.spawn().expect("the program starts");
+        let hash = sha2::Sha256::digest("fifo.safetensors");
+        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self::until(|| folder.path(&format!("d/.vae-{hash}.lock")).exists());
+        Self(child)
+    }
+
+    /// Waits until `condition` holds.
+    pub fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// Gives the run the content of a file, and waits until it ends.
+    pub fn feed(self, folder: &Folder, name: &str) -> Run {
+        std::fs::copy(folder.path(name), folder.path("fifo.png")).expect("the program reads");
+        Run::new(self.0.wait_with_output().expect("the program ends"))
+    }
+
+    /// Whether the run was started with this signal ignored.
+    pub fn ignores(&self, signal: i32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+        u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> (signal - 1) & 1 == 1)
+    }
+
+    /// Sends a signal, and returns how the run ended and its messages.
+    pub fn kill(self, signal: &str) -> (std::process::ExitStatus, String) {
+        let sent = Command::new("kill").args(["-s", signal, &self.0.id().to_string()]).status();
+        assert!(sent.expect("kill starts").success());
+        let output = self.0.wait_with_output().expect("the program ends");
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// Prepares `vae` in `folder` under strace, which injects `faults`, such as `fsync:error=EIO`, into system calls. Prints a line and returns `None` if
+/// that is not possible.
+#[cfg(unix)]
+pub fn strace(folder: &Folder, faults: &[&str]) -> Option<Command> {
+    let options = |command: &mut Command| {
+        let calls: Vec<&str> = faults.iter().filter_map(|fault| fault.split(':').next()).collect();
+        command.args(["-f", "-q", "-o", "/dev/null", "-e", &format!("trace={}", calls.join(","))]);
+        command.args(faults.iter().flat_map(|fault| ["-e".to_string(), format!("inject={fault}")]));
+    };
+    let mut probe = Command::new("strace");
+    options(&mut probe);
+    if !probe.arg("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        println!("skipped: strace is missing or not permitted");
+        return None;
+    }
+    let vae = command(folder);
+    let mut strace = Command::new("strace");
+    options(&mut strace);
+    strace.arg(vae.get_program()).current_dir(folder.path("")).stdin(Stdio::null());
+    for (name, value) in vae.get_envs() {
+        match value {
+            Some(value) => strace.env(name, value),
+            None => strace.env_remove(name),
+        };
+    }
+    Some(strace)
 }

@@ -1,0 +1,241 @@
+//! Names of outputs, outputs that would replace inputs, several processes, and folders that take no files.
+
+use std::collections::HashMap;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::support::model_folder::Folder;
+#[cfg(unix)]
+use crate::support::process::{Waiting, strace};
+use crate::support::process::{command, folder_with_pictures, run, vae, vae_with_model, write_png};
+
+/// Writes latents of `count` pictures.
+fn write_batch(folder: &Folder, name: &str, count: usize) {
+    let latents = Tensor::zeros((count, 4, 2, 2), DType::F32, &Device::Cpu).expect("a tensor");
+    let tensors = HashMap::from([("latents", latents)]);
+    candle_core::safetensors::save(&tensors, folder.path(name)).expect("a file");
+}
+
+#[test]
+fn inputs_with_the_same_output_are_listed_before_any_work() {
+    let names =
+        ["a", "b", "c", "d", "e", "f", "g"].map(|stem| [format!("{stem}.png"), format!("{stem}.jpg")]);
+    let names: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
+    let folder = folder_with_pictures(&names);
+    let run = vae_with_model(&folder, &format!("encode {} --out-dir d", names.join(" "))).code(2);
+    let run = run.says(&["a.png and a.jpg have the same output, d/a.safetensors", "and 2 more", "--out-dir"]);
+    assert!(run.stderr.contains("e.jpg") && !run.stderr.contains("f.jpg"), "{}", run.stderr);
+    assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), 0);
+    vae_with_model(&folder, "encode a.png b.png a.png --out-dir d").code(2).says(&["a.png is named twice"]);
+}
+
+#[test]
+fn the_numbered_pictures_of_a_batch_collide_with_other_outputs() {
+    let folder = Folder::with_model();
+    write_batch(&folder, "a.safetensors", 2);
+    write_batch(&folder, "a-0.safetensors", 1);
+    for options in ["", "--overwrite"] {
+        vae_with_model(&folder, &format!("decode a.safetensors a-0.safetensors --out-dir d {options}"))
+            .code(2)
+            .says(&["a.safetensors and a-0.safetensors have the same output, d/a-0.png"]);
+    }
+    write_batch(&folder, "a.safetensors", 1);
+    vae_with_model(&folder, "decode a.safetensors a-0.safetensors --out-dir d").code(0);
+    assert!(folder.path("d/a.png").exists() && folder.path("d/a-0.png").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_text_or_differ_in_case_keep_their_outputs_apart() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::with_model();
+    let names: [&[u8]; 4] = [b"\xfe.png", b"\xff.png", b"A.png", b"a.png"];
+    let names = names.map(OsStr::from_bytes);
+    names.iter().for_each(|name| write_png(&folder.path("").join(name), 64, 32));
+    let mut encode = command(&folder);
+    encode.arg("encode").args(names).args(["--out-dir", "d", "--model", "model", "--json"]);
+    let encode = run(encode).code(0).says(&["\\xfe.png → d/\\xfe.safetensors"]);
+    assert_eq!(encode.json()[1]["output"], "d/\\xff.safetensors");
+    for stem in [b"\xfe", b"\xff", b"A", b"a"] {
+        let name = OsStr::from_bytes(stem).to_os_string();
+        assert!(folder.path("d").join(name).with_extension("safetensors").exists(), "{stem:?}");
+    }
+}
+
+#[test]
+fn an_input_is_never_replaced() {
+    let folder = folder_with_pictures(&["a.png", "a-roundtrip.png"]);
+    let original = fs::read(folder.path("a-roundtrip.png")).expect("a file");
+    vae_with_model(&folder, "roundtrip --out-dir . --overwrite a.png a-roundtrip.png")
+        .code(2)
+        .says(&["the output ./a-roundtrip.png is an input"]);
+    fs::hard_link(folder.path("a-roundtrip.png"), folder.path("link.png")).expect("a link");
+    vae_with_model(&folder, "roundtrip --out-dir . --overwrite a.png link.png").code(2).says(&["link.png"]);
+    vae_with_model(&folder, "roundtrip link.png -o a-roundtrip.png").code(2).says(&["is the input"]);
+    vae(&folder, "grid a.png link.png -o a-roundtrip.png").code(2).says(&["is the input"]);
+    assert_eq!(fs::read(folder.path("a-roundtrip.png")).expect("a file"), original);
+    vae_with_model(&folder, "roundtrip --out-dir . --overwrite a.png").code(0);
+    assert_ne!(fs::read(folder.path("a-roundtrip.png")).expect("a file"), original);
+    vae_with_model(&folder, "roundtrip --out-dir . a.png a-roundtrip.png").code(2).says(&["is an input"]);
+}
+
+#[test]
+fn processes_share_the_inputs_of_a_folder() {
+    let names: Vec<String> = (0..12).map(|i| format!("{i}.png")).collect();
+    let folder = folder_with_pictures(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let start = || {
+        let mut command = command(&folder);
+        command.arg("encode").args(&names).args(["--out-dir", "d", "--model", "model", "--json", "-q"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    };
+    let all: Vec<_> = (0..4).map(|_| start()).collect();
+    let mut written: Vec<String> = Vec::new();
+    for process in all {
+        let output = process.wait_with_output().expect("the program ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let records = String::from_utf8(output.stdout).expect("UTF-8");
+        assert_eq!(records.lines().count(), names.len());
+        let records = records.lines().map(|line| serde_json::from_str(line).expect("a JSON object"));
+        let new = records.filter(|record: &serde_json::Value| record["skipped"] != true);
+        written.extend(new.map(|record| record["input"].as_str().expect("a name").to_string()));
+    }
+    written.sort_by_key(|name| names.iter().position(|other| other == name));
+    assert_eq!(written, names, "each picture is encoded once");
+    assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), names.len());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_input_of_another_process_is_waited_for_at_the_end() {
+    let folder = folder_with_pictures(&["b.png", "real.png"]);
+    let first = Waiting::start(&folder, "encode fifo.png --out-dir d");
+    let mut second = command(&folder);
+    second.args("encode fifo.png b.png --out-dir d --model model --json".split(' '));
+    let second = second.stdout(Stdio::piped()).spawn().expect("the program starts");
+    Waiting::until(|| folder.path("d/b.safetensors").exists());
+    assert!(first.feed(&folder, "real.png").code(0).stderr.contains("fifo.safetensors"));
+    let second = second.wait_with_output().expect("the program ends");
+    assert!(second.status.success());
+    let records = String::from_utf8(second.stdout).expect("UTF-8");
+    let records: Vec<&str> = records.lines().collect();
+    assert!(records[0].contains("b.png") && !records[0].contains("skipped"), "{records:?}");
+    assert!(records[1].contains("fifo.png") && records[1].contains("\"skipped\":true"), "{records:?}");
+    assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_system_without_locks_and_exclusive_renames_works() {
+    let folder = folder_with_pictures(&["a.png", "b.png"]);
+    let faults =
+        ["fsync:error=EINVAL", "flock:error=ENOSYS", "renameat2:error=EINVAL", "?link,linkat:error=EPERM"];
+    let Some(mut command) = strace(&folder, &faults) else { return };
+    command.args("encode a.png b.png --out-dir d --model model".split(' '));
+    run(command).code(0);
+    assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_output_that_appears_meanwhile_is_kept() {
+    let folder = folder_with_pictures(&["a.png", "real.png"]);
+    let process = Waiting::start(&folder, "encode fifo.png a.png --out-dir d --json");
+    fs::write(folder.path("d/fifo.safetensors"), "another's").expect("a file");
+    let run = process.feed(&folder, "real.png").code(0).says(&["already exists, kept"]);
+    let skipped: Vec<bool> = run.json().iter().map(|record| record["skipped"] == true).collect();
+    assert_eq!(skipped, [true, false]);
+    assert_eq!(fs::read(folder.path("d/fifo.safetensors")).expect("a file"), b"another's");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_is_gone_ends_the_run() {
+    let folder = folder_with_pictures(&["a.png", "c.png", "real.png"]);
+    let process = Waiting::start(&folder, "encode a.png fifo.png c.png --out-dir d");
+    fs::remove_dir_all(folder.path("d")).expect("a folder");
+    let run = process.feed(&folder, "real.png").code(1);
+    let run = run.says(&["fifo.png: cannot write d/fifo.safetensors: the folder d is gone"]);
+    let run = run.says(&["1 of 3 inputs are done, 1 failed, 1 remain; the same command resumes"]);
+    assert!(!run.stderr.contains("c.png"), "{}", run.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_ends_the_run() {
+    let folder = folder_with_pictures(&["a.png", "b.png", "c.png"]);
+    let Some(mut command) = strace(&folder, &["fsync:error=ENOSPC:when=2"]) else { return };
+    command.args("encode a.png b.png c.png --out-dir d --model model --json".split(' '));
+    let run =
+        run(command).code(1).says(&["b.png: cannot write", "1 of 3 inputs are done, 1 failed, 1 remain"]);
+    assert_eq!(run.json().len(), 2);
+    assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_file_system_ends_the_run() {
+    let names: Vec<String> = (0..12).map(|i| format!("{i}.png")).collect();
+    let folder = folder_with_pictures(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    fs::create_dir(folder.path("d")).expect("a folder");
+    let mount = "mount -t tmpfs -o size=16k none d";
+    let in_namespace = |script: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-m", "sh", "-c", script]).current_dir(folder.path(""));
+        unshare
+    };
+    if !in_namespace(mount).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        println!("skipped: mounting a file system is not permitted");
+        return;
+    }
+    let vae = command(&folder);
+    let mut full = in_namespace(&format!("{mount} && exec \"$0\" \"$@\""));
+    full.arg(vae.get_program()).arg("encode").args(&names).args([
+        "--out-dir",
+        "d",
+        "--model",
+        "model",
+        "--json",
+    ]);
+    let run = run(full).code(1).says(&["No space left", "1 failed"]);
+    assert_eq!(run.stderr.matches("error:").count(), 2, "{}", run.stderr);
+    assert!(run.json().len() < names.len());
+}
+
+#[test]
+fn a_name_that_is_too_long_fails_alone() {
+    let long = format!("{}.png", "x".repeat(250));
+    let folder = folder_with_pictures(&[&long, "b.png"]);
+    let run = vae_with_model(&folder, &format!("roundtrip {long} b.png --out-dir d")).code(1);
+    run.says(&["1 of 2 inputs failed", "File name too long"]);
+    assert!(folder.path("d/b-roundtrip.png").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_stdout_ends_the_run_quietly() {
+    let folder = folder_with_pictures(&["a.png", "b.png", "c.png"]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = command(&folder);
+    command.args("encode a.png b.png c.png --out-dir d --model model --json -q".split(' ')).stdout(writer);
+    let run = run(command).code(141);
+    assert_eq!(run.stderr, "");
+    assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn endless_inputs_and_folders_are_refused() {
+    let folder = folder_with_pictures(&[]);
+    vae_with_model(&folder, "encode /dev/zero -o l.safetensors").code(1).says(&["/dev/zero: not a PNG"]);
+    vae_with_model(&folder, "decode /dev/zero -o l.png").code(1).says(&["/dev/zero: "]);
+    vae_with_model(&folder, "encode model -o l.safetensors").code(1).says(&["this is a folder"]);
+    let mut stdin = command(&folder);
+    stdin.args("encode - -o l.safetensors --model model".split(' '));
+    stdin.stdin(fs::File::open("/dev/zero").expect("a device"));
+    run(stdin).code(1).says(&["-: not a PNG"]);
+    assert!(folder.files().is_empty());
+}
