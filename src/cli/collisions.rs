@@ -17,7 +17,7 @@ const LISTED: usize = 5;
 /// [`Failure::Usage`] with the first conflicts and advice.
 pub fn check(jobs: &[Job], pictures: fn(&Path) -> usize) -> Result<(), Failure> {
     let outputs = outputs(jobs, pictures);
-    let same = same_outputs(jobs, &outputs);
+    let same = same_outputs(jobs, &outputs, ignores_case);
     if !same.is_empty() {
         let advice = "rename one of each, or run the command once for each with different --out-dir";
         return Err(usage(&same, advice));
@@ -57,17 +57,17 @@ fn outputs(jobs: &[Job], pictures: fn(&Path) -> usize) -> Vec<Output> {
     outputs
 }
 
-/// Describes the outputs that several inputs have, or that the file system cannot tell apart.
-fn same_outputs(jobs: &[Job], outputs: &[Output]) -> Vec<String> {
+/// Describes the outputs that several inputs have, or that the folder cannot tell apart.
+fn same_outputs(jobs: &[Job], outputs: &[Output], ignores_case: fn(&Path) -> bool) -> Vec<String> {
     let mut conflicts = Vec::new();
-    let mut owners: HashMap<String, &Output> = HashMap::with_capacity(outputs.len());
+    let mut folded: HashMap<String, &Output> = HashMap::with_capacity(outputs.len());
     let mut exact: HashMap<&Path, usize> = HashMap::with_capacity(outputs.len());
     let mut ignores = None;
     for output in outputs {
         let (path, number) = output;
         let input = jobs[*number].input.name();
         let other = exact.insert(path, *number).map(|other| jobs[other].input.name());
-        let similar = owners.insert(shown(path).to_lowercase(), output);
+        let similar = folded.insert(shown(path).to_lowercase(), output);
         if let Some(other) = other {
             conflicts.push(match other == input {
                 true => format!("{input} is named twice"),
@@ -108,4 +108,25 @@ fn usage(conflicts: &[String], advice: &str) -> Failure {
         text += &format!("\nand {} more", conflicts.len() - LISTED);
     }
     Failure::Usage(format!("{text}: {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jobs::Input;
+    use super::super::output::Destination;
+    use super::*;
+
+    #[test]
+    fn names_that_differ_only_in_case_are_refused_where_case_is_ignored() {
+        let job = |name: &str| Job {
+            input: Input::new(name.as_ref()),
+            destination: Destination::Kept(Path::new("d").join(name)),
+        };
+        let jobs = ["A.png", "b.png", "a.png"].map(job);
+        let outputs = outputs(&jobs, |_| 1);
+        assert!(same_outputs(&jobs, &outputs, |_| false).is_empty());
+        let conflicts = same_outputs(&jobs, &outputs, |_| true);
+        assert_eq!(conflicts.len(), 1);
+        assert!(conflicts[0].contains("d/A.png and d/a.png"), "{conflicts:?}");
+    }
 }

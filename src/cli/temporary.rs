@@ -44,6 +44,7 @@ fn live() -> MutexGuard<'static, Live> {
 }
 
 /// Removes all temporary files of this process. From then on, no file is created or renamed, so the process must end.
+#[cfg(unix)]
 pub fn remove_all() {
     let live = live();
     for path in &live.files {
