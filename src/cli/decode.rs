@@ -5,9 +5,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 
-use vae::checkpoint::{Source, Weights, built_in};
-use vae::latents::safetensors::find_latents;
-use vae::latents::{Latents, Provenance};
+use vae::checkpoint::{Source, built_in};
+use vae::latents::{Header, Latents, Provenance};
 use vae::model::Config;
 use vae::picture::{MAX_PIXELS, Picture};
 
@@ -40,14 +39,8 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
 
 /// Returns the number of pictures in a file of latents, from its header; 1 if that cannot be read.
 fn batch_size(path: &Path) -> usize {
-    let Some(file) = path.is_file().then(|| Weights::open(path).ok()).flatten() else { return 1 };
-    let contents = file.contents();
-    let shapes: Vec<_> = contents.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
-    let shape = |name| shapes.iter().find(|(other, _)| *other == name).map(|(_, shape)| *shape);
-    match find_latents(&shapes).ok().and_then(shape) {
-        Some(&[n, _, _, _]) => n,
-        _ => 1,
-    }
+    let header = path.is_file().then(|| Header::read(path).ok()).flatten();
+    header.and_then(|header| header.shape().ok()).map_or(1, |[n, ..]| n)
 }
 
 /// What all inputs of a run share.

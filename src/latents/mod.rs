@@ -3,15 +3,20 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`safetensors`] | the file format: reads and writes our own files, reads those of other programs |
+//! | [`header`] | the header of a file, read without the values |
 //! | [`summary`] | summary statistics per channel, and whether the values look scaled |
 //! | [`plates`] | the channels as grey pictures |
 
+pub mod header;
 pub mod plates;
 pub mod safetensors;
 pub mod summary;
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
 
+pub use header::Header;
 pub use summary::Summary;
 
 /// Latents, and where they come from.
@@ -37,7 +42,7 @@ impl Latents {
     }
 }
 
-/// Everything that is needed to decode latents later. `None` means unknown.
+/// Everything that is needed to decode latents later, and how they were computed. `None` means unknown.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Provenance {
     /// The hub id or path of the VAE.
@@ -56,6 +61,8 @@ pub struct Provenance {
     pub encoded_size: Option<(usize, usize)>,
     /// A human-readable note, such as that these are not Stable Diffusion latents.
     pub note: Option<String>,
+    /// Further keys and values, such as the digest of the input and the settings that `vae encode` stores.
+    pub other: BTreeMap<String, String>,
 }
 
 /// The scaling of the VAE, and whether it has been applied.
@@ -84,6 +91,15 @@ pub enum Draw {
 /// Why a latents file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LatentsError {
+    /// The file cannot be opened or read.
+    #[error("cannot read the file: {0}")]
+    Read(std::io::Error),
+    /// The file ends within its header.
+    #[error("the file is incomplete; make or copy it again")]
+    CutOff {
+        /// Whether the header begins like one that this program writes.
+        ours: bool,
+    },
     /// Not a safetensors file, or a damaged one.
     #[error("not a valid safetensors file: {0}")]
     Format(String),

@@ -3,6 +3,7 @@
 //! | key | value |
 //! | --- | --- |
 //! | `format_version` | `1` |
+//! | `software` | `vae` and its version |
 //! | `model`, `model_revision`, `model_sha256` | the VAE: hub id or path, commit, digest of the weights file |
 //! | `scaling_factor`, `shift_factor` | numbers |
 //! | `scaled` | `true` if `latents = (z − shift) · factor` |
@@ -10,14 +11,18 @@
 //! | `seed` | the seed of the sample |
 //! | `original_size`, `encoded_size` | `WIDTHxHEIGHT` of the picture file, and of the preprocessed picture |
 //! | `note` | a human-readable note |
+//!
+//! `vae encode` adds the input and the other settings that the values depend on (see the README). They are in
+//! [`Provenance::other`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
 use crate::picture::MAX_PIXELS;
+use crate::picture::description::{SOFTWARE, is_vae};
 
 use super::{Draw, Latents, LatentsError, Provenance, Scaling};
 
@@ -49,7 +54,7 @@ impl Latents {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let file = SafeTensors::deserialize(bytes).map_err(format)?;
         let provenance = match header.metadata() {
-            Some(metadata) if metadata.contains_key("format_version") => Provenance::from_metadata(metadata)?,
+            Some(metadata) if is_ours(metadata) => Provenance::from_metadata(metadata)?,
             _ => Provenance::default(),
         };
         let tensors = file.tensors();
@@ -58,6 +63,13 @@ impl Latents {
         let view = file.tensor(name).map_err(format)?;
         Ok((name.to_string(), Self { tensor: read_tensor(&view)?, provenance }))
     }
+}
+
+/// Whether metadata is that of this program. Files of its first versions do not name the software. Other programs use
+/// the key `format_version`, too.
+pub(super) fn is_ours(metadata: &HashMap<String, String>) -> bool {
+    let older = || ["format_version", "model_sha256", "scaled"].iter().all(|&key| metadata.contains_key(key));
+    metadata.get("software").is_some_and(|software| is_vae(software)) || older()
 }
 
 /// Sorts the keys of the header, whose order is random otherwise, so that equal latents give equal bytes.
@@ -115,8 +127,9 @@ impl Provenance {
             Some(Draw::Sample { seed }) => (Some("sample"), Some(seed.to_string())),
             None => (None, None),
         };
-        [
+        let known = [
             ("format_version", Some(FORMAT_VERSION.to_string())),
+            ("software", Some(SOFTWARE.to_string())),
             ("model", self.model.clone()),
             ("model_revision", self.model_revision.clone()),
             ("model_sha256", self.model_sha256.clone()),
@@ -128,10 +141,9 @@ impl Provenance {
             ("original_size", self.original_size.map(size)),
             ("encoded_size", self.encoded_size.map(size)),
             ("note", self.note.clone()),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_string(), value?)))
-        .collect()
+        ];
+        let known = known.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
+        self.other.clone().into_iter().chain(known).collect()
     }
 
     fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, LatentsError> {
@@ -161,8 +173,31 @@ impl Provenance {
             original_size: parse(metadata, "original_size", parse_size)?,
             encoded_size: parse(metadata, "encoded_size", parse_size)?,
             note: text("note"),
+            other: other(metadata),
         })
     }
+}
+
+/// The keys of the fields of a [`Provenance`], and those that state the format.
+const KEYS: [&str; 13] = [
+    "format_version",
+    "software",
+    "model",
+    "model_revision",
+    "model_sha256",
+    "scaling_factor",
+    "shift_factor",
+    "scaled",
+    "posterior",
+    "seed",
+    "original_size",
+    "encoded_size",
+    "note",
+];
+
+fn other(metadata: &HashMap<String, String>) -> BTreeMap<String, String> {
+    let other = metadata.iter().filter(|(key, _)| !KEYS.contains(&key.as_str()));
+    other.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// Parses the value of a key, if the key exists.
@@ -197,6 +232,7 @@ mod tests {
             original_size: Some((516, 484)),
             encoded_size: Some((512, 480)),
             note: Some("a note".into()),
+            other: [("multiple".to_string(), "32".to_string())].into(),
         };
         let tensor = Tensor::arange(0f32, 48., &Device::Cpu).and_then(|t| t.reshape((2, 4, 2, 3)));
         Latents { tensor: tensor.expect("48 values"), provenance }
@@ -219,6 +255,40 @@ mod tests {
     fn equal_latents_give_equal_bytes() {
         let bytes = || latents().to_safetensors(DType::F32).expect("writes");
         assert!((0..8).all(|_| bytes() == bytes()));
+    }
+
+    #[test]
+    fn only_our_own_metadata_is_interpreted() {
+        let written = latents();
+        let read = |metadata: HashMap<String, String>| {
+            let file = safetensors::serialize([(NAME, &written.tensor)], Some(metadata)).expect("serializes");
+            Latents::from_safetensors(&file)
+        };
+        let text = |pairs: &[(&str, &str)]| -> HashMap<String, String> {
+            pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+        };
+        // The cache of musubi-tuner, and a file whose metadata would be invalid in ours.
+        for other in [
+            text(&[("architecture", "hunyuan_video"), ("format_version", "1.0.1"), ("width", "512")]),
+            text(&[("scaled", "a little"), ("original_size", "huge"), ("software", "other 1")]),
+        ] {
+            assert_eq!(read(other).expect("latents").provenance, Provenance::default());
+        }
+        // A file of the first version, which does not name the software.
+        let mut first = written.provenance.to_metadata();
+        first.remove("software");
+        assert_eq!(read(first.clone()).expect("latents").provenance, written.provenance);
+        first.insert("format_version".into(), "2".into());
+        assert!(matches!(read(first), Err(LatentsError::Version(version)) if version == "2"));
+    }
+
+    #[test]
+    fn every_key_of_a_provenance_is_known() {
+        let provenance = latents().provenance;
+        let written = Provenance { model_revision: Some("main".into()), ..provenance }.to_metadata();
+        let unknown: Vec<_> = written.keys().filter(|key| !KEYS.contains(&key.as_str())).collect();
+        assert_eq!(unknown, ["multiple"]);
+        assert_eq!(written.len(), KEYS.len() + 1);
     }
 
     #[test]

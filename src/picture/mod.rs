@@ -12,9 +12,11 @@
 //! | [`resize`] | Pillow's LANCZOS |
 //! | [`tensor`] | [`Picture`] ⇄ tensor `[1, 3, h, w]` in −1..1 |
 //! | [`mod@write`] | [`Picture`] → PNG, JPEG or WebP |
+//! | [`description`] | the text that a written file carries in its EXIF data |
 
 use std::borrow::Cow;
 
+pub mod description;
 pub mod facts;
 mod jpeg;
 mod png;
@@ -26,6 +28,7 @@ mod tiff;
 mod unsupported;
 pub mod write;
 
+pub use description::Described;
 pub use facts::Facts;
 pub use profile::Profile;
 pub use read::Background;
@@ -37,6 +40,10 @@ pub const SAMPLE_PNG: &[u8] = include_bytes!("../../assets/sample.png");
 /// The most pixels that a picture may have, read, decoded or drawn: Pillow's own limit (twice its
 /// `Image.MAX_IMAGE_PIXELS`). Larger ones are refused before memory is allocated for them.
 pub const MAX_PIXELS: u64 = 178_956_970;
+
+/// The version of the computation from a picture file to the pixels that are encoded, and of [`Picture::resize`]. It is
+/// raised with every change of the values, so that results of an older version can be told apart.
+pub const PREPROCESSING_VERSION: u32 = 1;
 
 /// An RGB picture in memory, row by row from the top, without alpha.
 ///

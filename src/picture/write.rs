@@ -6,8 +6,9 @@ use std::path::Path;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
-use image::{ExtendedColorType, ImageEncoder};
+use image::{ExtendedColorType, ImageEncoder, ImageError, ImageResult};
 
+use super::description::to_exif;
 use super::{Picture, PictureError};
 
 /// A format that can be written.
@@ -63,27 +64,48 @@ impl Picture {
     /// # Errors
     /// [`PictureError::TooLong`] if a side is too long for the format, or [`PictureError::Encode`].
     pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
-        file_bytes(&self.rgb8(), self.width, self.height, format)
+        file_bytes(&self.rgb8(), (self.width, self.height), format, None)
+    }
+
+    /// The same with `description` as the file's EXIF `ImageDescription`, and vae as its `Software`.
+    ///
+    /// # Errors
+    /// [`PictureError::TooLong`] if a side is too long for the format, or [`PictureError::Encode`], also if the
+    /// description is (64 KB in a JPEG).
+    pub fn to_file_bytes_with(&self, format: Format, description: &str) -> Result<Vec<u8>, PictureError> {
+        file_bytes(&self.rgb8(), (self.width, self.height), format, Some(description))
     }
 }
 
-/// Bytes `[height, width, 3]` → the bytes of a picture file.
+/// Bytes `[height, width, 3]` → the bytes of a picture file, which may have a description in its EXIF data.
 pub(crate) fn file_bytes(
     rgb: &[u8],
-    width: usize,
-    height: usize,
+    (width, height): (usize, usize),
     format: Format,
+    description: Option<&str>,
 ) -> Result<Vec<u8>, PictureError> {
     format.check_size(width, height)?;
     let mut file = Cursor::new(Vec::new());
-    let (width, height, color) = (width as u32, height as u32, ExtendedColorType::Rgb8);
+    let size = (width as u32, height as u32);
     match format {
-        Format::Png => PngEncoder::new(&mut file).write_image(rgb, width, height, color),
+        Format::Png => encode(PngEncoder::new(&mut file), rgb, size, description),
         Format::Jpeg { quality } => {
-            JpegEncoder::new_with_quality(&mut file, quality).write_image(rgb, width, height, color)
+            encode(JpegEncoder::new_with_quality(&mut file, quality), rgb, size, description)
         }
-        Format::WebP => WebPEncoder::new_lossless(&mut file).write_image(rgb, width, height, color),
+        Format::WebP => encode(WebPEncoder::new_lossless(&mut file), rgb, size, description),
     }
     .map_err(PictureError::Encode)?;
     Ok(file.into_inner())
+}
+
+fn encode(
+    mut encoder: impl ImageEncoder,
+    rgb: &[u8],
+    (width, height): (u32, u32),
+    description: Option<&str>,
+) -> ImageResult<()> {
+    if let Some(description) = description {
+        encoder.set_exif_metadata(to_exif(description)).map_err(ImageError::Unsupported)?;
+    }
+    encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8)
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
-use crate::support::hub_server::{HubServer, Mood, Repository, digest};
+use crate::support::hub_server::{COMMIT, HubServer, Mood, Repository, digest};
 use crate::support::process::{Waiting, command, folder_with_pictures, run, vae_with_model};
 
 #[test]
@@ -44,7 +44,8 @@ fn a_signal_during_a_download_keeps_what_has_arrived() {
     let weights = read("diffusion_pytorch_model.safetensors");
     let names = ["config.json", "diffusion_pytorch_model.safetensors"];
     let files = names.map(|name| (name.to_string(), read(name))).into();
-    let hub = HubServer::start([("me/vae", Repository { mood: Mood::Stalling(1), files, token: None })]);
+    let repository = Repository { mood: Mood::Stalling(1), files, token: None, commit: COMMIT.into() };
+    let hub = HubServer::start([("me/vae", repository)]);
     let encode = || {
         let mut command = command(&folder);
         command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", &hub.endpoint);

@@ -1,0 +1,135 @@
+//! The header of a latents file, read without its values.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use safetensors::tensor::Metadata;
+
+use super::LatentsError;
+use super::safetensors::{FORMAT_VERSION, find_latents, is_ours};
+
+/// The largest header that is read, in bytes. Those of latents have about 1 KB.
+const MAX_HEADER: u64 = 1 << 20;
+
+/// The header of a latents file.
+#[derive(Debug, Clone)]
+pub struct Header {
+    metadata: Metadata,
+    is_complete: bool,
+}
+
+impl Header {
+    /// Reads the header of the file at `path`, and nothing else of it.
+    ///
+    /// # Errors
+    /// [`LatentsError::Read`], [`LatentsError::Format`], or [`LatentsError::CutOff`] if the header has no end.
+    pub fn read(path: &Path) -> Result<Self, LatentsError> {
+        let mut file = File::open(path).map_err(LatentsError::Read)?;
+        let len = file.metadata().map_err(LatentsError::Read)?.len();
+        let mut start = [0; size_of::<u64>()];
+        file.read_exact(&mut start).map_err(|e| match e.kind() {
+            ErrorKind::UnexpectedEof => LatentsError::Format("it has only a few bytes".into()),
+            _ => LatentsError::Read(e),
+        })?;
+        let size = u64::from_le_bytes(start);
+        if size > MAX_HEADER {
+            return Err(LatentsError::Format(format!("its header would have {size} bytes")));
+        }
+        let mut text = Vec::new();
+        file.take(size).read_to_end(&mut text).map_err(LatentsError::Read)?;
+        if (text.len() as u64) < size {
+            return Err(LatentsError::CutOff { ours: looks_ours(&text) });
+        }
+        let metadata: Metadata =
+            serde_json::from_slice(&text).map_err(|e| LatentsError::Format(e.to_string()))?;
+        let is_complete = start.len() as u64 + size + metadata.data_len() as u64 == len;
+        Ok(Self { metadata, is_complete })
+    }
+
+    /// The shape `[n, c, h, w]` of the latents; n is 1 if the tensor has three dimensions.
+    ///
+    /// # Errors
+    /// [`LatentsError::Tensor`] if the file has no latents.
+    pub fn shape(&self) -> Result<[usize; 4], LatentsError> {
+        let tensors = self.metadata.tensors();
+        let shapes: Vec<_> = tensors.iter().map(|(name, info)| (name.as_str(), &info.shape[..])).collect();
+        let name = find_latents(&shapes)?;
+        match *tensors[name].shape {
+            [c, h, w] => Ok([1, c, h, w]),
+            [n, c, h, w] => Ok([n, c, h, w]),
+            ref other => Err(LatentsError::Tensor(format!("the shape is {other:?}"))),
+        }
+    }
+
+    /// The metadata; `None` if the file is from another program.
+    pub fn metadata(&self) -> Option<&HashMap<String, String>> {
+        self.metadata.metadata().as_ref().filter(|metadata| is_ours(metadata))
+    }
+
+    /// Whether the file has as many bytes as the header states.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+}
+
+/// Whether a header that was cut off begins like one of ours. Its keys are sorted.
+fn looks_ours(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    text.starts_with(r#"{"__metadata__":{"#)
+        && text.contains(&format!(r#""format_version":"{FORMAT_VERSION}""#))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use crate::latents::{Latents, Provenance};
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Header, LatentsError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("l.safetensors");
+        std::fs::write(&path, bytes).expect("a file");
+        Header::read(&path)
+    }
+
+    fn tensor() -> Tensor {
+        Tensor::zeros((2, 4, 3, 5), DType::F32, &Device::Cpu).expect("zeros")
+    }
+
+    #[test]
+    fn a_header_has_shape_and_metadata() {
+        let latents = Latents { tensor: tensor(), provenance: Provenance::default() };
+        let file = latents.to_safetensors(DType::F16).expect("writes");
+        let header = read(&file).expect("a header");
+        assert_eq!(header.shape().expect("latents"), [2, 4, 3, 5]);
+        assert!(header.is_complete() && header.metadata().is_some_and(|m| m["software"].starts_with("vae ")));
+
+        let stranger = safetensors::serialize([("samples", &tensor())], None).expect("serializes");
+        let header = read(&stranger).expect("a header");
+        assert!(header.is_complete() && header.metadata().is_none());
+        assert_eq!(header.shape().expect("latents"), [2, 4, 3, 5]);
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_noticed() {
+        let latents = Latents { tensor: tensor(), provenance: Provenance::default() };
+        let file = latents.to_safetensors(DType::F32).expect("writes");
+        let data = 2 * 4 * 3 * 5 * size_of::<f32>();
+        for len in 0..file.len() {
+            match read(&file[..len]) {
+                Ok(header) => assert!(!header.is_complete() && len >= file.len() - data),
+                Err(LatentsError::CutOff { ours }) => {
+                    assert!(len < file.len() - data && (!ours || len > 20), "{len}");
+                }
+                Err(other) => assert!(len < 8, "{len}: {other}"),
+            }
+        }
+        assert!(matches!(read(&file[..file.len() - data - 1]), Err(LatentsError::CutOff { ours: true })));
+        assert!(matches!(read(b"this is a text of another program"), Err(LatentsError::Format(_))));
+        assert!(!read(&[&file[..], &[0]].concat()).expect("a header").is_complete());
+    }
+}
