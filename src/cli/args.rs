@@ -252,12 +252,16 @@ pub struct OutputArgs {
     /// Write to FILE; an existing file is replaced; `-` is stdout [default: a new name in the current folder]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// Write one file per input to DIR; inputs whose output exists are skipped
+    /// Write one file per input to DIR. An input is skipped if its output was already made from it with the same
+    /// settings; other outputs of vae are made again
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "output")]
     pub out_dir: Option<PathBuf>,
     /// Replace existing files in --out-dir
     #[arg(long, requires = "out_dir", conflicts_with = "output")]
     pub overwrite: bool,
+    /// Keep all existing files in --out-dir, whatever they were made from
+    #[arg(long, requires = "out_dir", conflicts_with_all = ["output", "overwrite"])]
+    pub keep_existing: bool,
 }
 
 /// How pictures are encoded.

@@ -12,10 +12,13 @@ use vae::picture::{MAX_PIXELS, Picture};
 
 use super::args::DecodeArgs;
 use super::failure::Failure;
+use super::input::InputBytes;
 use super::jobs::{self, Job, Naming};
 use super::memory::{Size, Work};
 use super::output::{Destination, WrittenByAnother};
+use super::recipe::{Recipe, to_json};
 use super::record::{Record, Stages, timed};
+use super::resume::{Decision, Resume};
 use super::scaling;
 use super::session::Session;
 use super::show::Screen;
@@ -39,7 +42,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
 
 /// Returns the number of pictures in a file of latents, from its header; 1 if that cannot be read.
 fn batch_size(path: &Path) -> usize {
-    let header = path.is_file().then(|| Header::read(path).ok()).flatten();
+    let header = path.is_file().then(|| Header::open(path).ok()).flatten();
     header.and_then(|header| header.shape().ok()).map_or(1, |[n, ..]| n)
 }
 
@@ -55,11 +58,15 @@ impl Run<'_> {
     /// Decodes one file. The pictures of a batch are decoded one by one, which needs the memory of one.
     fn decode(&self, job: &Job) -> Result<()> {
         let &Self { args, session, ui, .. } = self;
+        let mut bytes = InputBytes::new(&job.input);
+        let results = self.plan(job, &mut bytes)?;
+        if let Some(kept) = results.iter().map(PlannedResult::kept).collect::<Option<Vec<_>>>() {
+            return kept.into_iter().try_for_each(|record| ui.report(record)); // without reading the values
+        }
         let mut stages = Stages::default();
         let latents = timed(&mut stages.preprocess_ms, || -> Result<Latents> {
-            Ok(Latents::from_safetensors(&job.input.bytes()?)?)
+            Ok(Latents::from_safetensors(&bytes.take()?)?)
         })?;
-        let destinations = job.destination.numbered(latents.tensor.dim(0)?)?;
         if args.model.model.is_none() && latents.provenance.model.as_deref() == Some(built_in::NAME) {
             bail!("these latents are from the built-in model: add --model {}", built_in::NAME);
         }
@@ -78,19 +85,11 @@ impl Run<'_> {
         warnings.extend(check_origin(&latents, session)?);
         warnings.extend(scaling::check(&latents, config, args)?);
         let z = scaling::unscale(&latents, config, args)?;
-        for (i, destination) in destinations.iter().enumerate() {
-            let mut record = Record {
-                input: job.input.name(),
-                output: destination.name(),
-                shape: Some(vec![1, z.dim(1)?, z.dim(2)?, z.dim(3)?]),
-                // The first picture of a batch has the warnings and the time to read it.
-                warnings: std::mem::take(&mut warnings),
-                stages: std::mem::take(&mut stages),
-                ..Record::default()
-            };
-            if destination.is_done() {
-                record.skipped = true;
-            } else {
+        for (i, PlannedResult { recipe, destination, mut record }) in results.into_iter().enumerate() {
+            // The first picture of a batch has the warnings and the time to read it.
+            record.warnings = std::mem::take(&mut warnings);
+            record.stages = std::mem::take(&mut stages);
+            if let Some(destination) = destination {
                 let mut trace = Trace::new(args.trace, ui);
                 trace.tensor("latents", &latents.tensor.narrow(0, i, 1)?)?;
                 let z = z.narrow(0, i, 1)?;
@@ -99,24 +98,70 @@ impl Run<'_> {
                 if let Some((width, height)) = size {
                     picture = picture.resize(width, height);
                 }
-                match self.write(destination, &picture, &mut record.stages) {
-                    Err(error) if error.is::<WrittenByAnother>() => record.skipped = true,
-                    result => result?,
+                if destination != Destination::Nowhere {
+                    let description = to_json(&recipe.complete(session, &mut bytes)?);
+                    let format = destination.picture_format(args.quality.quality)?;
+                    bytes.check_unchanged()?;
+                    let written = timed(&mut record.stages.write_ms, || {
+                        destination.write(&picture.to_file_bytes_with(format, &description)?)
+                    });
+                    match written {
+                        Err(error) if error.is::<WrittenByAnother>() => record.skipped = true,
+                        result => result?,
+                    }
                 }
+                self.screen.show(&picture.to_rgb8(), (picture.width(), picture.height()), ui);
             }
             ui.report(&record)?;
         }
         Ok(())
     }
 
-    /// Writes a picture, and displays it.
-    fn write(&self, destination: &Destination, picture: &Picture, stages: &mut Stages) -> Result<()> {
-        if *destination != Destination::Nowhere {
-            let format = destination.picture_format(self.args.quality.quality)?;
-            timed(&mut stages.write_ms, || destination.write(&picture.to_file_bytes(format)?))?;
+    /// Decides what happens to each picture of a file, whose header alone is read.
+    fn plan(&self, job: &Job, bytes: &mut InputBytes) -> Result<Vec<PlannedResult>> {
+        let [count, channels, height, width] = bytes.latents_header()?.shape()?;
+        let resume = Resume { session: self.session, keep_existing: self.args.output.keep_existing };
+        let mut results = Vec::with_capacity(count);
+        for (i, destination) in job.destination.numbered(count)?.into_iter().enumerate() {
+            let mut recipe = Recipe::of_decode(self.args, self.session)?;
+            recipe.set_format(destination.picture_format(self.args.quality.quality)?);
+            if count > 1 {
+                recipe.set("item", i);
+            }
+            let mut record = Record {
+                input: job.input.name(),
+                output: destination.name(),
+                shape: Some(vec![1, channels, height, width]),
+                ..Record::default()
+            };
+            let destination = match resume.decide(&destination, &recipe, bytes)? {
+                Decision::Keep { checked, .. } => {
+                    (record.skipped, record.checked) = (true, checked);
+                    None
+                }
+                Decision::Make { destination, because } => {
+                    record.remade = because;
+                    Some(destination)
+                }
+            };
+            results.push(PlannedResult { recipe, destination, record });
         }
-        self.screen.show(&picture.to_rgb8(), (picture.width(), picture.height()), self.ui);
-        Ok(())
+        Ok(results)
+    }
+}
+
+/// One picture of a file of latents.
+struct PlannedResult {
+    recipe: Recipe,
+    /// Where it is written; `None` if the picture of an earlier run is kept.
+    destination: Option<Destination>,
+    record: Record,
+}
+
+impl PlannedResult {
+    /// Returns the record of a picture that is kept.
+    fn kept(&self) -> Option<&Record> {
+        self.destination.is_none().then_some(&self.record)
     }
 }
 
@@ -149,7 +194,27 @@ fn check_size(latents: &Latents, resized: Option<Size>, config: &Config, session
         bail!("the decoded picture would have {pixels} pixels; the limit is {MAX_PIXELS}");
     }
     let size = (width * config.downscale(), height * config.downscale());
+    if let Some(resized) = resized {
+        check_original_size(resized, size)?;
+    }
     session.check_memory(Work::Decode { size, resized })
+}
+
+/// The most by which `--original-size` enlarges a side. `vae encode` less than halves sides; the metadata of a stranger's
+/// file must not make a picture that needs much more memory than decoding it.
+const MAX_ENLARGEMENT: usize = 8;
+
+/// Checks the size that the metadata of a file asks for.
+fn check_original_size((width, height): Size, decoded: Size) -> Result<()> {
+    if width > MAX_ENLARGEMENT * decoded.0 || height > MAX_ENLARGEMENT * decoded.1 {
+        bail!(
+            "original_size is {width}x{height}, more than {MAX_ENLARGEMENT} times the decoded {}x{}: omit \
+             --original-size",
+            decoded.0,
+            decoded.1
+        );
+    }
+    Ok(())
 }
 
 /// Returns a warning if the latents were encoded by another model than the one that decodes them.

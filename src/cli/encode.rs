@@ -11,10 +11,13 @@ use vae::picture::{Format, Picture};
 
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
-use super::jobs::{self, Input, Job, Naming};
+use super::input::InputBytes;
+use super::jobs::{self, Job, Naming};
 use super::memory::{Size, Work};
 use super::pictures;
+use super::recipe::Recipe;
 use super::record::{Record, Stages, timed};
+use super::resume::{Decision, Resume};
 use super::session::Session;
 use super::trace::Trace;
 use super::ui::Ui;
@@ -34,11 +37,18 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Record> {
     let mut record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
-    if job.destination.is_done() {
-        return Ok(Record { skipped: true, ..record });
-    }
+    let recipe = Recipe::of_encode(args, session)?;
+    let mut bytes = InputBytes::new(&job.input);
+    let resume = Resume { session, keep_existing: args.output.keep_existing };
+    let destination = match resume.decide(&job.destination, &recipe, &mut bytes)? {
+        Decision::Keep { checked, .. } => return Ok(Record { skipped: true, checked, ..record }),
+        Decision::Make { destination, because } => {
+            record.remade = because;
+            destination
+        }
+    };
     let stages = &mut record.stages;
-    let (picture, original_size) = preprocess(&job.input, &args.encoding, session, ui, stages)?;
+    let (picture, original_size) = preprocess(&mut bytes, &args.encoding, session, ui, stages)?;
     let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
     let tensor = encode_picture(&picture, &args.encoding, &mut generator, session, stages, &mut trace)?;
     record.trace = trace.into_rows();
@@ -49,9 +59,11 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
         Some(if args.encoding.mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
     provenance.original_size = Some(original_size);
     provenance.encoded_size = Some((picture.width(), picture.height()));
+    provenance.other = recipe.complete(session, &mut bytes)?;
     timed(&mut stages.write_ms, || -> Result<()> {
         let file = Latents::new(tensor, provenance)?.to_safetensors(args.save_dtype.dtype())?;
-        job.destination.write(&file)
+        bytes.check_unchanged()?;
+        destination.write(&file)
     })?;
     Ok(record)
 }
@@ -61,14 +73,14 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
 /// The header of the file says how much memory all of this needs, so that a picture that is too large is refused before
 /// its pixels are decoded. This opens the model.
 pub fn preprocess(
-    input: &Input,
+    input: &mut InputBytes,
     encoding: &Encoding,
     session: &Session,
     ui: &Ui,
     stages: &mut Stages,
 ) -> Result<(Picture, Size)> {
     let multiple = encoding.multiple.get();
-    let bytes = timed(&mut stages.preprocess_ms, || input.bytes())?;
+    let bytes = timed(&mut stages.preprocess_ms, || input.take())?;
     let original = Picture::size_of(&bytes)?;
     Picture::preprocessed_size(original, multiple)?;
     let step = timed(&mut stages.load_ms, || session.config())?.downscale();

@@ -11,6 +11,9 @@
 //! | `collisions` | outputs of a run that are the same file, or an input |
 //! | `read` | reads an input, within limits |
 //! | `paths` | how messages show paths, and which are the same file |
+//! | `input` | the bytes of an input, which are compared with those of an earlier run |
+//! | `recipe` | what a result depends on, as it states it |
+//! | `resume` | whether an existing result is kept |
 //! | `memory` | whether a picture fits into memory |
 //! | `trace` | shape, statistics and time of every stage |
 //! | `scaling` | whether latents to decode are scaled |
@@ -32,6 +35,7 @@ mod encode;
 mod failure;
 mod grid;
 mod hub;
+mod input;
 mod inspect;
 pub mod interrupt;
 mod jobs;
@@ -43,7 +47,9 @@ mod paths;
 mod pictures;
 mod progress;
 mod read;
+mod recipe;
 mod record;
+mod resume;
 mod roundtrip;
 mod scaling;
 mod session;

@@ -44,6 +44,12 @@ pub struct Record {
     /// Whether the output existed already and was kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
+    /// Whether an output that was kept is known to be what would be made now.
+    #[serde(skip)]
+    pub checked: bool,
+    /// Why the output of an earlier run was replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remade: Option<String>,
     /// Why there is no output, or what is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -58,7 +64,12 @@ impl Record {
     /// Describes a result in one line; a sweep adds a line for each level, and `verbose` one with the timings.
     pub fn lines(&self, verbose: bool) -> Vec<String> {
         let output = self.output.as_ref().or(self.figure.as_ref());
-        let mut line = format!("{} → {}", self.input, output.map_or("the terminal", String::as_str));
+        let output = output.map_or("the terminal", String::as_str);
+        let mut line = match &self.remade {
+            Some(reason) => format!("{output}: made again, because {reason}\n"),
+            None => String::new(),
+        };
+        line += &format!("{} → {output}", self.input);
         if let Some(shape) = &self.shape {
             line += &format!("  latents {shape:?}");
         }
@@ -91,6 +102,18 @@ pub struct SweepEntry {
     /// In dB; absent if the pictures are equal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psnr: Option<f64>,
+}
+
+impl SweepEntry {
+    /// Creates an entry. The PSNR is infinite if the pictures are equal.
+    pub fn new(noise: f64, psnr: f64) -> Self {
+        Self { noise, psnr: finite(psnr) }
+    }
+}
+
+/// Returns a PSNR, or `None` if it is infinite.
+pub fn finite(psnr: f64) -> Option<f64> {
+    Some(psnr).filter(|db| db.is_finite())
 }
 
 /// How long each stage took. Stages that did not run are absent.

@@ -13,11 +13,14 @@ use super::args::RoundtripArgs;
 use super::decode::decode_latents;
 use super::encode::{encode_picture, preprocess};
 use super::failure::Failure;
+use super::input::InputBytes;
 use super::jobs::{self, AlreadyReported, Job, Naming};
 use super::levels::Levels;
 use super::memory::Work;
 use super::output::Destination;
-use super::record::{Record, Stages, SweepEntry, timed};
+use super::recipe::{Recipe, Stored, to_json};
+use super::record::{Record, Stages, SweepEntry, finite, timed};
+use super::resume::{Decision, Resume};
 use super::session::Session;
 use super::show::Screen;
 use super::trace::Trace;
@@ -83,38 +86,87 @@ struct Encoded {
     generator: Generator,
 }
 
+/// What is made of one input.
+struct Task<'a> {
+    bytes: InputBytes<'a>,
+    destination: Destination,
+    recipe: Recipe,
+}
+
 impl Run<'_> {
     fn roundtrip(&self, job: &Job) -> Result<Record> {
-        let record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
-        if job.destination.is_done() {
-            return Ok(Record { skipped: true, ..record });
-        }
+        let mut record =
+            Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
+        let mut bytes = InputBytes::new(&job.input);
+        let mut recipe = Recipe::of_roundtrip(self.args, self.session)?;
+        recipe.set_format(job.destination.picture_format(self.args.quality.quality)?);
+        let resume = Resume { session: self.session, keep_existing: self.args.output.keep_existing };
+        let destination = match resume.decide(&job.destination, &recipe, &mut bytes)? {
+            Decision::Keep { stored, checked } => {
+                (record.skipped, record.checked) = (true, checked);
+                self.recall(&stored, &mut record);
+                return Ok(record);
+            }
+            Decision::Make { destination, because } => {
+                record.remade = because;
+                destination
+            }
+        };
+        let task = Task { bytes, destination, recipe };
         match &self.args.noise {
-            None => self.once(job, None, record),
-            Some(Levels::One(level)) => self.once(job, Some(*level), record),
-            Some(Levels::Sweep(levels)) => self.sweep(job, levels, record),
+            None => self.once(task, None, record),
+            Some(Levels::One(level)) => self.once(task, Some(*level), record),
+            Some(Levels::Sweep(levels)) => self.sweep(task, levels, record),
         }
     }
 
+    /// Takes the PSNR of an earlier run from what its result states, and compares it with `--min-psnr` again.
+    fn recall(&self, stored: &Stored, record: &mut Record) {
+        let min_psnr = self.args.min_psnr;
+        let psnr: Vec<f64> =
+            stored.get("psnr").map_or("", String::as_str).split(',').flat_map(str::parse).collect();
+        match &self.args.noise {
+            Some(Levels::Sweep(levels)) if levels.len() == psnr.len() => {
+                record.sweep =
+                    levels.iter().zip(&psnr).map(|(&noise, &db)| SweepEntry::new(noise, db)).collect();
+            }
+            Some(Levels::One(_)) | None if psnr.len() == 1 => record.psnr = finite(psnr[0]),
+            _ if min_psnr.is_some() => {
+                record.error = Some(
+                    "its PSNR is unknown, because the existing output does not state it: \
+                     add --overwrite to make it again"
+                        .into(),
+                );
+                return;
+            }
+            _ => return,
+        }
+        record.error = psnr.into_iter().find_map(|db| too_low(db, min_psnr));
+    }
+
     /// Decodes once, with or without noise.
-    fn once(&self, job: &Job, noise: Option<f64>, mut record: Record) -> Result<Record> {
+    fn once(&self, mut task: Task, noise: Option<f64>, mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
-        let encoded = self.encode(job, &mut record.stages, &mut trace)?;
+        let encoded = self.encode(&mut task, &mut record.stages, &mut trace)?;
         let (latents, decoded) = self.decode(&encoded, noise, &mut record.stages, &mut trace)?;
         record.trace = trace.into_rows();
         record.shape = Some(latents.dims().to_vec());
-        compare(&encoded.picture, &decoded, self.args.min_psnr, &mut record);
+        let psnr = compare(&encoded.picture, &decoded, self.args.min_psnr, &mut record);
         let stages = &mut record.stages;
-        if job.destination != Destination::Nowhere {
-            let format = job.destination.picture_format(self.args.quality.quality)?;
-            timed(&mut stages.write_ms, || job.destination.write(&decoded.to_file_bytes(format)?))?;
+        if task.destination != Destination::Nowhere {
+            task.recipe.set("psnr", psnr);
+            let description = self.describe(&mut task)?;
+            let format = task.destination.picture_format(self.args.quality.quality)?;
+            timed(&mut stages.write_ms, || {
+                task.destination.write(&decoded.to_file_bytes_with(format, &description)?)
+            })?;
         }
         if self.figure != Destination::Nowhere {
-            let name = &job.input.name();
+            let name = &record.input;
             let original = &encoded.picture;
             let figure = Roundtrip { name, original, decoded: &decoded, latents: &latents, noise };
             let canvas = figure.draw(self.args.theme.theme())?;
-            self.write(&self.figure, &canvas, stages)?;
+            self.write(&self.figure, &canvas, None, stages)?;
             record.figure = self.figure.name();
         } else {
             self.screen.show(&decoded.to_rgb8(), (decoded.width(), decoded.height()), self.ui);
@@ -124,28 +176,39 @@ impl Run<'_> {
 
     /// Decodes once per noise level, and draws one figure. All levels start from the same state of the generator, so that
     /// each is equal to a run with this level alone.
-    fn sweep(&self, job: &Job, levels: &[f64], mut record: Record) -> Result<Record> {
+    fn sweep(&self, mut task: Task, levels: &[f64], mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
-        let encoded = self.encode(job, &mut record.stages, &mut trace)?;
-        let name = &job.input.name();
-        let mut figure = Sweep::new(name, &encoded.picture, levels.len())?;
+        let encoded = self.encode(&mut task, &mut record.stages, &mut trace)?;
+        let mut figure = Sweep::new(&record.input, &encoded.picture, levels.len())?;
+        let mut all = Vec::with_capacity(levels.len());
         for &noise in levels {
             let (_, decoded) = self.decode(&encoded, Some(noise), &mut record.stages, &mut trace)?;
             let psnr = figure.add(noise, &decoded);
             record.error = record.error.or_else(|| too_low(psnr, self.args.min_psnr));
-            record.sweep.push(SweepEntry { noise, psnr: Some(psnr).filter(|db| db.is_finite()) });
+            record.sweep.push(SweepEntry::new(noise, psnr));
+            all.push(psnr.to_string());
         }
         record.trace = trace.into_rows();
         record.shape = Some(encoded.latents.dims().to_vec());
-        self.write(&job.destination, &figure.draw(self.args.theme.theme())?, &mut record.stages)?;
+        task.recipe.set("psnr", all.join(","));
+        let description = self.describe(&mut task)?;
+        let canvas = figure.draw(self.args.theme.theme())?;
+        self.write(&task.destination, &canvas, Some(&description), &mut record.stages)?;
         Ok(record)
     }
 
-    fn encode(&self, job: &Job, stages: &mut Stages, trace: &mut Trace) -> Result<Encoded> {
+    /// Returns the description of the result, and checks that the input is still the same.
+    fn describe(&self, task: &mut Task) -> Result<String> {
+        let recipe = task.recipe.complete(self.session, &mut task.bytes)?;
+        task.bytes.check_unchanged()?;
+        Ok(to_json(&recipe))
+    }
+
+    fn encode(&self, task: &mut Task, stages: &mut Stages, trace: &mut Trace) -> Result<Encoded> {
         let encoding = &self.args.encoding;
-        let (picture, _) = preprocess(&job.input, encoding, self.session, self.ui, stages)?;
+        let (picture, _) = preprocess(&mut task.bytes, encoding, self.session, self.ui, stages)?;
         if !matches!(self.args.noise, Some(Levels::Sweep(_))) {
-            let format = job.destination.picture_format(self.args.quality.quality)?;
+            let format = task.destination.picture_format(self.args.quality.quality)?;
             format.check_size(picture.width(), picture.height())?;
         }
         let mut generator = Generator::new(encoding.seed);
@@ -178,24 +241,37 @@ impl Run<'_> {
     }
 
     /// Writes a figure, and displays it.
-    fn write(&self, destination: &Destination, canvas: &Canvas, stages: &mut Stages) -> Result<()> {
+    fn write(
+        &self,
+        destination: &Destination,
+        canvas: &Canvas,
+        description: Option<&str>,
+        stages: &mut Stages,
+    ) -> Result<()> {
         if *destination != Destination::Nowhere {
             let format = destination.picture_format(self.args.quality.quality)?;
-            timed(&mut stages.write_ms, || destination.write(&canvas.to_file_bytes(format)?))?;
+            timed(&mut stages.write_ms, || {
+                destination.write(&match description {
+                    Some(description) => canvas.to_file_bytes_with(format, description)?,
+                    None => canvas.to_file_bytes(format)?,
+                })
+            })?;
         }
         self.screen.show(canvas.rgb8(), (canvas.width(), canvas.height()), self.ui);
         Ok(())
     }
 }
 
-/// Measures the difference from the original, and compares it with `--min-psnr`. Equal pictures have no finite PSNR.
-fn compare(picture: &Picture, decoded: &Picture, min_psnr: Option<f64>, record: &mut Record) {
+/// Measures the difference from the original, and compares it with `--min-psnr`. Returns the PSNR, which is infinite if
+/// the pictures are equal.
+fn compare(picture: &Picture, decoded: &Picture, min_psnr: Option<f64>, record: &mut Record) -> f64 {
     let (db, difference) = (psnr(picture, decoded), difference(picture, decoded));
-    record.psnr = Some(db).filter(|db| db.is_finite());
+    record.psnr = finite(db);
     record.ssim = ssim(picture, decoded);
     record.max_difference = Some(difference.max);
     record.mean_difference = Some(difference.mean);
     record.error = too_low(db, min_psnr);
+    db
 }
 
 fn too_low(db: f64, min_psnr: Option<f64>) -> Option<String> {

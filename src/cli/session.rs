@@ -130,6 +130,12 @@ impl<'a> Session<'a> {
         Ok(&self.attempt(0)?.device)
     }
 
+    /// Returns the kind of the chosen device and its precision, as results state them.
+    pub fn device_and_precision(&self) -> Result<(&'static str, &'static str)> {
+        let device = self.device()?;
+        Ok((if device.is_cpu() { "cpu" } else { "cuda" }, device.precision().name()))
+    }
+
     /// Fails if there is not enough memory for `work`. Of a model on a CUDA device, this is the memory for pictures; the
     /// device reports by itself that its own is not enough.
     pub fn check_memory(&self, work: Work) -> Result<()> {

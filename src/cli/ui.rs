@@ -101,7 +101,11 @@ impl Ui {
         }
         match &record.output {
             Some(output) if record.skipped => {
-                self.note(&format!("{} → {output}: already exists, kept", record.input));
+                let why = match record.checked {
+                    true => "already made from this input with these settings",
+                    false => "already exists, kept",
+                };
+                self.note(&format!("{} → {output}: {why}", record.input));
             }
             None if record.error.is_some() => {}
             _ => record.lines(self.verbose).iter().for_each(|line| self.note(line)),

@@ -56,12 +56,12 @@ impl Canvas {
 
     /// Returns the bytes of a picture file, like [`Picture::to_file_bytes`].
     pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
-        file_bytes(&self.rgb, (self.width, self.height), format, None)
+        file_bytes(&self.rgb, self.width, self.height, format, None)
     }
 
     /// Returns the bytes of a picture file with a description, like [`Picture::to_file_bytes_with`].
     pub fn to_file_bytes_with(&self, format: Format, description: &str) -> Result<Vec<u8>, PictureError> {
-        file_bytes(&self.rgb, (self.width, self.height), format, Some(description))
+        file_bytes(&self.rgb, self.width, self.height, format, Some(description))
     }
 
     /// Fills the part of a rectangle that lies on the canvas.

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use safetensors::tensor::Metadata;
 
 use super::LatentsError;
-use super::safetensors::{FORMAT_VERSION, find_latents, is_ours};
+use super::safetensors::{FORMAT_VERSION, check_shape, find_latents, is_ours};
 
-/// The largest header that is read, in bytes. Those of latents have about 1 KB.
-const MAX_HEADER: u64 = 1 << 20;
+/// The largest header in bytes, as the format defines. Those of our files have about 1 KB.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// The header of a latents file.
 #[derive(Debug, Clone)]
@@ -25,9 +25,14 @@ impl Header {
     ///
     /// # Errors
     /// [`LatentsError::Read`], [`LatentsError::Format`], or [`LatentsError::CutOff`] if the header has no end.
-    pub fn read(path: &Path) -> Result<Self, LatentsError> {
-        let mut file = File::open(path).map_err(LatentsError::Read)?;
+    pub fn open(path: &Path) -> Result<Self, LatentsError> {
+        let file = File::open(path).map_err(LatentsError::Read)?;
         let len = file.metadata().map_err(LatentsError::Read)?.len();
+        Self::read(BufReader::new(file), len)
+    }
+
+    /// Reads the header from the start of a file that has `len` bytes. Errors are those of [`Header::open`].
+    pub fn read(mut file: impl Read, len: u64) -> Result<Self, LatentsError> {
         let mut start = [0; size_of::<u64>()];
         file.read_exact(&mut start).map_err(|e| match e.kind() {
             ErrorKind::UnexpectedEof => LatentsError::Format("it has only a few bytes".into()),
@@ -51,15 +56,16 @@ impl Header {
     /// The shape `[n, c, h, w]` of the latents; n is 1 if the tensor has three dimensions.
     ///
     /// # Errors
-    /// [`LatentsError::Tensor`] if the file has no latents.
+    /// [`LatentsError::Tensor`] if the file has no latents, or none with values.
     pub fn shape(&self) -> Result<[usize; 4], LatentsError> {
         let tensors = self.metadata.tensors();
         let shapes: Vec<_> = tensors.iter().map(|(name, info)| (name.as_str(), &info.shape[..])).collect();
-        let name = find_latents(&shapes)?;
-        match *tensors[name].shape {
+        let shape = &tensors[find_latents(&shapes)?].shape;
+        check_shape(shape)?;
+        match shape[..] {
             [c, h, w] => Ok([1, c, h, w]),
             [n, c, h, w] => Ok([n, c, h, w]),
-            ref other => Err(LatentsError::Tensor(format!("the shape is {other:?}"))),
+            _ => Err(LatentsError::Tensor(format!("the shape is {shape:?}"))),
         }
     }
 
@@ -93,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("l.safetensors");
         std::fs::write(&path, bytes).expect("a file");
-        Header::read(&path)
+        Header::open(&path)
     }
 
     fn tensor() -> Tensor {

@@ -106,12 +106,17 @@ pub fn find_latents<'a>(tensors: &[(&'a str, &[usize])]) -> Result<&'a str, Late
     }
 }
 
+pub(super) fn check_shape(shape: &[usize]) -> Result<(), LatentsError> {
+    match shape.contains(&0) {
+        true => Err(LatentsError::Tensor(format!("the tensor of shape {shape:?} is empty"))),
+        false => Ok(()),
+    }
+}
+
 /// Converts a stored tensor to f32 `[n, c, h, w]`.
 fn read_tensor(view: &TensorView) -> Result<Tensor, LatentsError> {
     let shape = view.shape();
-    if shape.contains(&0) {
-        return Err(LatentsError::Tensor(format!("the tensor of shape {shape:?} is empty")));
-    }
+    check_shape(shape)?;
     let dtype = DType::try_from(view.dtype()).ok().filter(|d| d.is_float());
     let dtype =
         dtype.ok_or_else(|| LatentsError::Tensor(format!("type {:?} is not supported", view.dtype())))?;

@@ -64,7 +64,7 @@ impl Picture {
     /// # Errors
     /// [`PictureError::TooLong`] if a side is too long for the format, or [`PictureError::Encode`].
     pub fn to_file_bytes(&self, format: Format) -> Result<Vec<u8>, PictureError> {
-        file_bytes(&self.rgb8(), (self.width, self.height), format, None)
+        file_bytes(&self.rgb8(), self.width, self.height, format, None)
     }
 
     /// The same with `description` as the file's EXIF `ImageDescription`, and vae as its `Software`.
@@ -73,14 +73,15 @@ impl Picture {
     /// [`PictureError::TooLong`] if a side is too long for the format, or [`PictureError::Encode`], also if the
     /// description is (64 KB in a JPEG).
     pub fn to_file_bytes_with(&self, format: Format, description: &str) -> Result<Vec<u8>, PictureError> {
-        file_bytes(&self.rgb8(), (self.width, self.height), format, Some(description))
+        file_bytes(&self.rgb8(), self.width, self.height, format, Some(description))
     }
 }
 
 /// Bytes `[height, width, 3]` → the bytes of a picture file, which may have a description in its EXIF data.
 pub(crate) fn file_bytes(
     rgb: &[u8],
-    (width, height): (usize, usize),
+    width: usize,
+    height: usize,
     format: Format,
     description: Option<&str>,
 ) -> Result<Vec<u8>, PictureError> {

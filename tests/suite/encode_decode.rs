@@ -173,6 +173,40 @@ fn latents_that_look_otherwise_are_reported() {
 }
 
 #[test]
+fn a_format_version_of_another_program_is_not_ours() {
+    let folder = Folder::with_model();
+    let latents = Tensor::ones((1, 4, 2, 3), DType::F32, &Device::Cpu).expect("ones");
+    let metadata = [("format_version", "1.0.1"), ("architecture", "wan")];
+    let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string())).into();
+    let bytes = safetensors::serialize([("latents", &latents)], Some(metadata)).expect("serializes");
+    std::fs::write(folder.path("l.safetensors"), bytes).expect("a file");
+    vae_with_model(&folder, "decode l.safetensors -o out.png").code(0);
+    assert_eq!(
+        read_picture(&folder, "out.png"),
+        Picture::from_tensor(&decode_scaled(&latents)).expect("a picture")
+    );
+    let report = vae_with_model(&folder, "decode l.safetensors -o out.png --original-size").code(1);
+    report.says(&["no original_size"]);
+}
+
+#[test]
+fn a_file_cannot_ask_for_a_picture_that_is_much_larger() {
+    let folder = Folder::with_model();
+    let tensor = Tensor::ones((1, 4, 2, 2), DType::F32, &Device::Cpu).expect("ones");
+    for (size, code) in [((13376, 13376), 1), ((129, 16), 1), ((16, 129), 1), ((128, 128), 0)] {
+        let provenance = Provenance { original_size: Some(size), ..Provenance::default() };
+        let latents = Latents { tensor: tensor.clone(), provenance };
+        std::fs::write(folder.path("l.safetensors"), latents.to_safetensors(DType::F32).expect("writes"))
+            .expect("a file");
+        let run = vae_with_model(&folder, "decode l.safetensors -o out.png --original-size").code(code);
+        if code == 1 {
+            run.says(&["original_size", "more than 8 times", "16x16"]);
+        }
+        vae_with_model(&folder, "decode l.safetensors -o out.png").code(0);
+    }
+}
+
+#[test]
 fn standard_streams_carry_data() {
     let folder = folder_with_picture(64, 32);
     let png = std::fs::read(folder.path("img.png")).expect("a file");

@@ -17,6 +17,7 @@
 //! | `usage` | the program as a process: names, standard streams, exit codes |
 //! | `outputs` | the program as a process: output folders, their faults, and several processes |
 //! | `kills` | the program as a process: signals, and what killed runs leave |
+//! | `resume` | the program as a process: which existing outputs are kept, and which are made again |
 //! | `devices` | the program as a process: the choice of the device, and failures |
 //! | `memory` | the program as a process: pictures that do not fit into memory |
 //! | `bad_input` | the program as a process: many kinds of damaged files |
@@ -47,6 +48,7 @@ mod outputs;
 mod pictures;
 mod random;
 mod resize;
+mod resume;
 mod see;
 mod stock;
 mod support;

@@ -24,6 +24,8 @@ fn invalid_command_lines_exit_with_2() {
         "encode a.png b.png",
         "encode a.png -o x.safetensors --out-dir d",
         "encode a.png -o x.safetensors --overwrite",
+        "encode a.png -o x.safetensors --keep-existing",
+        "encode a.png --out-dir d --keep-existing --overwrite",
         "encode a.png -o nowhere/x.safetensors",
         "encode a.png -o .",
         "encode a.png -o - --json",
@@ -81,12 +83,13 @@ fn a_second_run_with_the_same_folder_resumes() {
     vae_with_model(&folder, "encode a.png b.png --out-dir new/d").code(0);
     let first = std::fs::read(folder.path("new/d/a.safetensors")).expect("a file");
 
-    let again = vae_with_model(&folder, "encode a.png b.png c.png --out-dir new/d --seed 1 --json").code(0);
+    let again = vae_with_model(&folder, "encode a.png b.png c.png --out-dir new/d --json").code(0);
     let skipped: Vec<bool> = again.json().iter().map(|r| r["skipped"] == true).collect();
     assert_eq!(skipped, [true, true, false]);
     assert_eq!(std::fs::read(folder.path("new/d/a.safetensors")).expect("a file"), first);
 
-    vae_with_model(&folder, "encode a.png --out-dir new/d --seed 1 --overwrite").code(0);
+    let run = vae_with_model(&folder, "encode a.png --out-dir new/d --seed 1 --overwrite --json").code(0);
+    assert!(run.json()[0].get("remade").is_none(), "--overwrite compares nothing");
     assert_ne!(std::fs::read(folder.path("new/d/a.safetensors")).expect("a file"), first);
 }
 

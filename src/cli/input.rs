@@ -1,0 +1,238 @@
+//! The content of an input. It is read once, and it can be compared with the input that a result was made from.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use vae::latents::{Header, LatentsError};
+
+use super::jobs::Input;
+use super::recipe::Stored;
+
+/// A file counts as older than a result only if it changed at least so long before. File systems round times (FAT to
+/// 2 seconds), and a result is written a moment after the last look at its input.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// The number of bytes at the start, in the middle and at the end of a file that are its sample.
+const BLOCK: u64 = 4096;
+
+/// One input, and its content once that has been read.
+pub struct InputBytes<'a> {
+    input: &'a Input,
+    bytes: Option<Vec<u8>>,
+    identity: Option<Identity>,
+    /// The state of the file before it was read.
+    state: Option<State>,
+}
+
+/// What a result stores about the content of its input.
+struct Identity {
+    size: u64,
+    sha256: String,
+    sample: String,
+}
+
+/// The size and the time of the last change of a file.
+type State = (u64, Option<SystemTime>);
+
+impl<'a> InputBytes<'a> {
+    pub fn new(input: &'a Input) -> Self {
+        Self { input, bytes: None, identity: None, state: None }
+    }
+
+    /// Returns the path if the input is a regular file.
+    pub fn file(&self) -> Option<&'a Path> {
+        match self.input {
+            Input::File(path) => Some(path.as_path()).filter(|path| path.is_file()),
+            _ => None,
+        }
+    }
+
+    /// Reads the whole input, unless that has been done.
+    fn read(&mut self) -> Result<&Identity> {
+        if self.identity.is_none() {
+            self.state = self.file().and_then(|path| state(path).ok());
+            let bytes = self.input.bytes()?;
+            let size = bytes.len() as u64;
+            let sample = sample(&mut Cursor::new(&bytes), size)?;
+            self.identity = Some(Identity { size, sha256: hex(&Sha256::digest(&bytes)), sample });
+            self.bytes = Some(bytes);
+        }
+        self.identity.as_ref().context("the input was not read")
+    }
+
+    /// Returns the content, which can be taken once.
+    pub fn take(&mut self) -> Result<Vec<u8>> {
+        self.read()?;
+        self.bytes.take().context("the input was read twice")
+    }
+
+    /// Returns the header of latents. No more than that is read of a file.
+    pub fn latents_header(&mut self) -> Result<Header> {
+        let header = match self.file() {
+            Some(path) => Header::open(path)?,
+            None => {
+                self.read()?;
+                let bytes = self.bytes.as_deref().context("the input was read twice")?;
+                Header::read(bytes, bytes.len() as u64)?
+            }
+        };
+        if !header.is_complete() {
+            return Err(LatentsError::CutOff { ours: header.metadata().is_some() }.into());
+        }
+        Ok(header)
+    }
+
+    /// Returns what a result stores about the content.
+    pub fn describe(&mut self) -> Result<[(&'static str, String); 3]> {
+        let Identity { size, sha256, sample } = self.read()?;
+        Ok([
+            ("input_size", size.to_string()),
+            ("input_sha256", sha256.clone()),
+            ("input_sample_sha256", sample.clone()),
+        ])
+    }
+
+    /// Whether the content is the one that a result of the time `made` states.
+    ///
+    /// It is another one if the size or the sample differ. It is the same, without being read as a whole, if the file
+    /// has not changed since [`MARGIN`] before `made`. In all other cases its SHA-256 decides.
+    pub fn is(&mut self, stored: &Stored, made: SystemTime) -> Result<bool> {
+        let states = |key: &str, value: &str| stored.get(key).is_some_and(|stored| stored == value);
+        if let (Some(path), None) = (self.file(), &self.identity) {
+            let (size, changed) = state(path)?;
+            if !states("input_size", &size.to_string()) {
+                return Ok(false);
+            }
+            if !states("input_sample_sha256", &sample(&mut File::open(path)?, size)?) {
+                return Ok(false);
+            }
+            if changed.and_then(|changed| changed.checked_add(MARGIN)).is_some_and(|settled| settled < made) {
+                return Ok(true);
+            }
+        }
+        Ok(states("input_sha256", &self.read()?.sha256))
+    }
+
+    /// Fails if the file has changed since it was read, because its result would look newer than the change.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let (Some(path), Some(before), Some(identity)) = (self.file(), self.state, &self.identity) else {
+            return Ok(());
+        };
+        if state(path)? != before && hex(&Sha256::digest(self.input.bytes()?)) != identity.sha256 {
+            bail!("the file changed while it was being processed: run the command again");
+        }
+        Ok(())
+    }
+}
+
+/// Returns the size of a file, and when it or the link to it last changed.
+fn state(path: &Path) -> io::Result<State> {
+    let (file, link) = (fs::metadata(path)?, fs::symlink_metadata(path)?);
+    Ok((file.len(), changed(&file).zip(changed(&link)).map(|(file, link)| file.max(link))))
+}
+
+/// Returns the later one of the times of modification and of change. Programs can set the former only.
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> Option<SystemTime> {
+    use std::os::unix::fs::MetadataExt;
+
+    let (seconds, nanos) = (metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
+    let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))?;
+    Some(changed.max(metadata.modified().ok()?))
+}
+
+/// Without a time of change, no file can be trusted to be unchanged.
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> Option<SystemTime> {
+    None
+}
+
+/// Returns the SHA-256 of the first, the middle and the last [`BLOCK`] bytes of a file. It tells files of equal size
+/// apart, such as the frames of a film from two folders, without reading them as a whole.
+fn sample(file: &mut (impl Read + Seek), size: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let last = size.saturating_sub(BLOCK);
+    for start in [0, last / 2, last] {
+        file.seek(SeekFrom::Start(start))?;
+        file.take(BLOCK).read_to_end(&mut bytes)?;
+    }
+    Ok(hex(&Sha256::digest(&bytes)))
+}
+
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 100_000;
+
+    /// Returns an input in a temporary folder, and what a result of it stores.
+    fn input() -> (tempfile::TempDir, Input, Stored) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("input");
+        fs::write(&path, (0..SIZE).map(|i| (i % 251) as u8).collect::<Vec<_>>()).expect("a file");
+        let input = Input::File(path);
+        let stored = InputBytes::new(&input).describe().expect("readable");
+        (folder, input, stored.map(|(key, value)| (key.to_string(), value)).into())
+    }
+
+    fn write_at(input: &Input, at: u64, bytes: &[u8]) {
+        let mut file = File::options().write(true).open(input.name()).expect("a file");
+        file.seek(SeekFrom::Start(at)).expect("seeks");
+        io::Write::write_all(&mut file, bytes).expect("writes");
+    }
+
+    #[test]
+    fn the_digest_decides_about_a_file_that_is_not_older() {
+        let (_folder, input, stored) = input();
+        let now = SystemTime::now();
+        assert!(InputBytes::new(&input).is(&stored, now).expect("readable"));
+        write_at(&input, 10_000, b"other"); // not in the sample
+        for made in [now, SystemTime::now(), SystemTime::UNIX_EPOCH] {
+            assert!(!InputBytes::new(&input).is(&stored, made).expect("readable"));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_older_is_not_read_as_a_whole() {
+        let (_folder, input, mut stored) = input();
+        stored.insert("input_sha256".into(), "not computed".into());
+        let is = |later| InputBytes::new(&input).is(&stored, SystemTime::now() + later).expect("readable");
+        assert!(is(MARGIN + Duration::from_secs(60)));
+        assert!(!is(Duration::ZERO));
+        for at in [0, SIZE as u64 / 2, SIZE as u64 - 5] {
+            let mut before = vec![0; 5];
+            let mut file = File::open(input.name()).expect("a file");
+            file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut before)).expect("reads");
+            write_at(&input, at, b"other");
+            assert!(!is(MARGIN + Duration::from_secs(60)), "{at}");
+            write_at(&input, at, &before);
+        }
+        assert!(is(MARGIN + Duration::from_secs(60)));
+        File::options().append(true).open(input.name()).and_then(|f| f.set_len(7)).expect("shorter");
+        assert!(!is(MARGIN + Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_change_during_the_work_is_an_error() {
+        let (_folder, input, _) = input();
+        let mut input_bytes = InputBytes::new(&input);
+        input_bytes.take().expect("readable");
+        input_bytes.check_unchanged().expect("unchanged");
+        write_at(&input, 0, &[0, 1, 2, 3]); // the same bytes
+        input_bytes.check_unchanged().expect("the content is the same");
+        File::options().append(true).open(input.name()).and_then(|f| f.set_len(7)).expect("shorter");
+        let error = input_bytes.check_unchanged().expect_err("another content").to_string();
+        assert!(error.contains("changed while"), "{error}");
+    }
+}
