@@ -14,6 +14,7 @@
 //! | `input` | the bytes of an input, which are compared with those of an earlier run |
 //! | `recipe` | what a result depends on, as it states it |
 //! | `resume` | whether an existing result is kept |
+//! | `pictures` | reads pictures as the options say |
 //! | `memory` | whether a picture fits into memory |
 //! | `trace` | shape, statistics and time of every stage |
 //! | `scaling` | whether latents to decode are scaled |

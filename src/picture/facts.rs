@@ -9,7 +9,7 @@ use super::profile::Profile;
 use super::read::{decoder, orientation};
 
 /// The header of a picture file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     /// The file format: `PNG`, `JPEG` and so on.
     pub format: String,
@@ -19,8 +19,8 @@ pub struct Facts {
     pub color: Color,
     /// The transformation that makes the picture upright, if its EXIF data asks for one.
     pub turn: Option<&'static str>,
-    /// The colour profile, if there is one.
-    pub profile: Option<Profile>,
+    /// The description of the colour profile, if there is one; see [`Profile::description`].
+    pub profile: Option<String>,
 }
 
 /// The colours of a picture file.
@@ -47,7 +47,7 @@ impl Facts {
             stored: decoder.dimensions(),
             color,
             turn: turn(orientation),
-            profile,
+            profile: profile.map(|profile| profile.description().to_string()),
         })
     }
 }

@@ -1,11 +1,13 @@
 //! The colour profile of a picture file, and the conversion to sRGB.
 
 use std::fmt;
+use std::sync::Arc;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat};
 use moxcms::{
     Chromaticity, CicpProfile, ColorPrimaries, ColorProfile, DataColorSpace, Layout, MatrixCoefficients,
-    ProfileText, RenderingIntent, ToneReprCurve, TransferCharacteristics, TransformOptions,
+    ProfileText, RenderingIntent, ToneReprCurve, TransferCharacteristics, TransformF32Executor,
+    TransformOptions,
 };
 use rayon::prelude::*;
 
@@ -230,7 +232,7 @@ const SRGB_GAMMA: f64 = 0.45455;
 
 /// The conversion of rows of pixels, whose values are in 0..1.
 struct Conversion {
-    transform: std::sync::Arc<moxcms::TransformF32Executor>,
+    transform: Arc<TransformF32Executor>,
     is_grey: bool,
     /// 3, or 4 with alpha, which is kept.
     channels: usize,
@@ -247,8 +249,11 @@ impl Conversion {
         self.transform
             .transform(&colors, &mut converted)
             .map_err(|e| PictureError::Profile(e.to_string()))?;
+        if converted.iter().any(|v| v.is_nan()) {
+            return Err(PictureError::Profile("it converts colours to NaN".into()));
+        }
         for (pixel, color) in row.chunks_exact_mut(self.channels).zip(converted.chunks_exact(3)) {
-            pixel[..3].copy_from_slice(&[color[0], color[1], color[2]].map(|v| v.max(0.0).min(1.0)));
+            pixel[..3].copy_from_slice(&[color[0], color[1], color[2]].map(|v| v.clamp(0.0, 1.0)));
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ pub fn inspect(args: &InspectArgs, job: &Job, bytes: &[u8], ui: &Ui) -> Result<(
         height: facts.stored.1,
         color: facts.color.kind,
         bits: facts.color.bits,
-        profile: facts.profile.as_ref().map(|profile| profile.description().to_string()),
+        profile: facts.profile,
         orientation: facts.turn,
         upright: [width, height],
         preprocessed,
