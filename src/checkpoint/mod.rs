@@ -66,23 +66,24 @@ impl FromStr for Source {
     }
 }
 
-/// Which of a checkpoint's two weights files to prefer. The other one is used if it is missing.
+/// Which of a checkpoint's two weights files to prefer. The other one is used if the preferred one is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
     /// `diffusion_pytorch_model.safetensors`
     Full,
-    /// `diffusion_pytorch_model.fp16.safetensors`
+    /// `diffusion_pytorch_model.fp16.safetensors`; of a model that is meant for f32 (`force_upcast` in its config), the same as `Full`
     Fp16,
 }
 
 impl Variant {
-    /// File names, the preferred one first.
-    fn file_names(self) -> [&'static str; 2] {
+    /// File names, the preferred one first, of the model with this `config.json`.
+    fn file_names(self, config: &Path) -> [&'static str; 2] {
         const FULL: &str = "diffusion_pytorch_model.safetensors";
         const FP16: &str = "diffusion_pytorch_model.fp16.safetensors";
+        let config = || Config::from_json(&std::fs::read_to_string(config).ok()?).ok();
         match self {
-            Self::Full => [FULL, FP16],
-            Self::Fp16 => [FP16, FULL],
+            Self::Fp16 if !config().is_some_and(|config| config.force_upcast) => [FP16, FULL],
+            _ => [FULL, FP16],
         }
     }
 }

@@ -47,7 +47,7 @@ fn open_folder(folder: &Path, variant: Variant, origin: Origin) -> Result<Checkp
             folder.display()
         )));
     }
-    let names = variant.file_names();
+    let names = variant.file_names(&config);
     match names.iter().map(|name| vae.join(name)).find(|file| file.exists()) {
         Some(weights) => Checkpoint::read(config, weights, origin),
         None if vae.join("diffusion_pytorch_model.bin").exists() => Err(CheckpointError::Layout(format!(

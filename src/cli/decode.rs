@@ -172,7 +172,9 @@ pub fn decode_latents(
     stages: &mut Stages,
     trace: &mut Trace,
 ) -> Result<Picture> {
-    session.decode(stages, |decoder| {
+    let (_, _, height, width) = latents.dims4()?;
+    let step = session.config()?.downscale();
+    session.decode((width * step, height * step), stages, |decoder| {
         trace.restart();
         let z = decoder.z(latents)?;
         trace.tensor("z", &z)?;

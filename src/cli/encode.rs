@@ -57,6 +57,7 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     let mut provenance = session.provenance()?;
     provenance.draw =
         Some(if args.encoding.mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
+    provenance.precision = stages.encode.dtype.map(str::to_string);
     provenance.original_size = Some(original_size);
     provenance.encoded_size = Some((picture.width(), picture.height()));
     provenance.other = recipe.complete(session, &mut bytes)?;
@@ -105,7 +106,7 @@ pub fn encode_picture(
     trace: &mut Trace,
 ) -> Result<Tensor> {
     let config = session.config()?;
-    session.encode(stages, |encoder| {
+    session.encode((picture.width(), picture.height()), stages, |encoder| {
         trace.restart();
         let x = picture.to_tensor(&Device::Cpu)?;
         trace.tensor("image tensor", &x)?;

@@ -19,6 +19,7 @@
 //! | `trace` | shape, statistics and time of every stage |
 //! | `scaling` | whether latents to decode are scaled |
 //! | `session` | the device, and the model, which is opened when first needed |
+//! | `attempts` | the devices and precisions in which a picture is tried |
 //! | `output` | destinations of results; files are written completely or not at all |
 //! | `temporary` | temporary files and claims beside the outputs, and the leftovers of killed runs |
 //! | `interrupt` | signals end a run without leftovers |
@@ -29,6 +30,7 @@
 //! | `failure` | the errors that end a run, and their exit codes |
 
 pub mod args;
+mod attempts;
 mod collisions;
 mod decode;
 mod doctor;

@@ -1,20 +1,22 @@
 //! The device and the model of a run. The device is chosen first. The model is opened only when it is needed, so that
 //! a file that is not a picture causes no download.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use vae::checkpoint::{Checkpoint, Source, Variant};
 use vae::device::{Device, Error, Precision};
 use vae::latents::{Provenance, Scaling};
-use vae::model::{Config, DecodeLatents, EncodePictures};
+use vae::model::{Config, DecodeLatents, EncodePictures, Parameters};
 
 use super::args::ModelArgs;
+use super::attempts::{Attempts, Half};
 use super::failure::Failure;
 use super::hub;
-use super::memory::{self, Work};
+use super::memory::{self, Size, Work};
 use super::record::{ModelTiming, Stages, timed};
 use super::ui::Ui;
 
@@ -23,15 +25,9 @@ pub struct Session<'a> {
     args: &'a ModelArgs,
     ui: &'a Ui,
     checkpoint: OnceCell<Checkpoint>,
-    /// The model on the chosen device, and then on the same device in safer precisions.
-    attempts: [OnceCell<Attempt>; 3],
-}
-
-/// A device, and the halves of the model on it.
-struct Attempt {
-    device: Device,
-    encoder: OnceCell<Box<AnyEncoder>>,
-    decoder: OnceCell<Box<AnyDecoder>>,
+    attempts: Attempts<'a>,
+    encoder: LoadedHalf<AnyEncoder>,
+    decoder: LoadedHalf<AnyDecoder>,
 }
 
 /// The encoding half on any device.
@@ -39,25 +35,46 @@ type AnyEncoder = dyn EncodePictures;
 /// The decoding half on any device.
 type AnyDecoder = dyn DecodeLatents;
 
+/// One half of the model, on one device at a time.
+struct LoadedHalf<M: ?Sized> {
+    half: Half,
+    /// Computing a picture of a size.
+    work: fn(Size) -> Work,
+    load: fn(&Device, &Config, Parameters) -> candle_core::Result<Box<M>>,
+    timing: fn(&mut Stages) -> &mut ModelTiming,
+    /// The half on the device that was used last.
+    model: RefCell<Option<(Device, Rc<M>)>>,
+}
+
 impl<'a> Session<'a> {
     /// Chooses the device. `default` is the model without `--model`.
     pub fn new(args: &'a ModelArgs, default: Source, ui: &'a Ui) -> Result<Self, Failure> {
-        let (device, notes) = Device::choose(args.device, args.dtype.precision()).map_err(Failure::Usage)?;
-        for note in notes {
-            ui.note(&format!("note: {note}"));
-        }
         start_threads(args.threads)?;
+        let attempts = Attempts::new(args, ui)?;
         let source = args.model.clone().unwrap_or(default);
         hub::check_options(&source, args.revision.as_deref(), args.refresh)?;
-        let attempts = [Attempt::new(device).into(), OnceCell::new(), OnceCell::new()];
-        Ok(Self { source, args, ui, checkpoint: OnceCell::new(), attempts })
+        let encoder = LoadedHalf {
+            half: Half::new("encoder"),
+            work: |original| Work::Encode { file: 0, original, multiple: 1 },
+            load: Device::picture_encoder,
+            timing: |stages| &mut stages.encode,
+            model: RefCell::default(),
+        };
+        let decoder = LoadedHalf {
+            half: Half::new("decoder"),
+            work: |size| Work::Decode { size, resized: None },
+            load: Device::latent_decoder,
+            timing: |stages| &mut stages.decode,
+            model: RefCell::default(),
+        };
+        Ok(Self { source, args, ui, checkpoint: OnceCell::new(), attempts, encoder, decoder })
     }
 
     /// Returns the checkpoint. The first call opens it, and downloads it if necessary.
     pub fn checkpoint(&self) -> Result<&Checkpoint, Failure> {
         get_or_try_init(&self.checkpoint, || {
             let hub = hub::hub(self.args.refresh, self.ui);
-            let variant = match self.device().map_err(Failure::Model)?.precision() {
+            let variant = match self.attempts.device().precision() {
                 Precision::F16 | Precision::Bf16 => Variant::Fp16,
                 Precision::F32 => Variant::Full,
             };
@@ -78,56 +95,44 @@ impl<'a> Session<'a> {
         Ok(self.checkpoint()?.config())
     }
 
-    /// Runs `work` on the encoding half. If values are not finite, retries in the next safer precision: f16 → bf16 → f32.
-    pub fn encode<T>(&self, stages: &mut Stages, work: impl FnMut(&AnyEncoder) -> Result<T>) -> Result<T> {
-        self.with_retries(stages, |stages| &mut stages.encode, Attempt::encoder, work)
-    }
-
-    /// Runs `work` on the decoding half, with the same retries.
-    pub fn decode<T>(&self, stages: &mut Stages, work: impl FnMut(&AnyDecoder) -> Result<T>) -> Result<T> {
-        self.with_retries(stages, |stages| &mut stages.decode, Attempt::decoder, work)
-    }
-
-    fn with_retries<M: ?Sized, T>(
+    /// Runs `work` on the encoding half for a picture of `size`, on the devices and in the precisions of [`Attempts`].
+    pub fn encode<T>(
         &self,
+        size: Size,
         stages: &mut Stages,
-        timing: fn(&mut Stages) -> &mut ModelTiming,
-        model: for<'p> fn(&'p Attempt, &Checkpoint) -> Result<&'p M>,
+        work: impl FnMut(&AnyEncoder) -> Result<T>,
+    ) -> Result<T> {
+        self.attempt(&self.encoder, size, stages, work)
+    }
+
+    /// Runs `work` on the decoding half for a picture of `size`, in the same way.
+    pub fn decode<T>(
+        &self,
+        size: Size,
+        stages: &mut Stages,
+        work: impl FnMut(&AnyDecoder) -> Result<T>,
+    ) -> Result<T> {
+        self.attempt(&self.decoder, size, stages, work)
+    }
+
+    fn attempt<M: ?Sized, T>(
+        &self,
+        loaded: &LoadedHalf<M>,
+        size: Size,
+        stages: &mut Stages,
         mut work: impl FnMut(&M) -> Result<T>,
     ) -> Result<T> {
-        let mut number = 0;
-        loop {
-            let attempt = self.attempt(number)?;
-            let checkpoint = timed(&mut stages.load_ms, || self.checkpoint())?;
-            let model = timed(&mut stages.load_ms, || model(attempt, checkpoint))?;
-            let timing = timing(stages);
-            timing.dtype = (!attempt.device.is_cpu()).then(|| attempt.device.precision().name());
-            let result = timed(&mut timing.ms, || work(model));
-            if number > 0 {
-                attempt.device.release(); // the next picture starts with the first attempt again
+        let checkpoint = timed(&mut stages.load_ms, || self.checkpoint())?;
+        let planned_on_cpu = self.attempts.device().is_cpu();
+        self.attempts.run(&loaded.half, checkpoint, |device| {
+            if device.is_cpu() && !planned_on_cpu {
+                self.check_memory((loaded.work)(size))?;
             }
-            let Some((precision, safer)) = result.as_ref().err().and_then(overflow) else { return result };
-            self.ui.note(&format!(
-                "warning: {precision} gave NaN or infinite values; computing again in {safer}, which takes longer"
-            ));
-            attempt.device.release(); // the next attempt needs the memory
-            number += 1;
-        }
-    }
-
-    /// Returns an attempt by its number. Each has a safer precision than the one before.
-    fn attempt(&self, number: usize) -> Result<&Attempt> {
-        if let Some(attempt) = self.attempts[number].get() {
-            return Ok(attempt);
-        }
-        let before = &self.attempt(number - 1)?.device;
-        let device = before.safer()?.context("there is no safer precision")?;
-        Ok(self.attempts[number].get_or_init(|| Attempt::new(device)))
-    }
-
-    /// Returns the chosen device.
-    fn device(&self) -> Result<&Device> {
-        Ok(&self.attempt(0)?.device)
+            let model = timed(&mut stages.load_ms, || loaded.on(device, checkpoint))?;
+            let timing = (loaded.timing)(stages);
+            timing.dtype = (!device.is_cpu()).then(|| device.precision().name());
+            timed(&mut timing.ms, || work(&model))
+        })
     }
 
     /// Returns the kind of the chosen device and its precision, as results state them.
@@ -139,7 +144,7 @@ impl<'a> Session<'a> {
     /// Fails if there is not enough memory for `work`. Of a model on a CUDA device, this is the memory for pictures; the
     /// device reports by itself that its own is not enough.
     pub fn check_memory(&self, work: Work) -> Result<()> {
-        let device = self.device()?;
+        let device = self.attempts.device();
         let config = if device.is_cpu() { Some(self.config()?) } else { None };
         if memory::check(work, config).is_ok() {
             return Ok(());
@@ -168,29 +173,20 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Attempt {
-    fn new(device: Device) -> Self {
-        Self { device, encoder: OnceCell::new(), decoder: OnceCell::new() }
-    }
-
-    /// Returns the encoding half. The first call loads it.
-    fn encoder(&self, checkpoint: &Checkpoint) -> Result<&AnyEncoder> {
-        let load = || self.device.picture_encoder(checkpoint.config(), checkpoint.parameters());
-        Ok(&**get_or_try_init(&self.encoder, || load().map_err(unloadable))?)
-    }
-
-    /// Returns the decoding half. The first call loads it.
-    fn decoder(&self, checkpoint: &Checkpoint) -> Result<&AnyDecoder> {
-        let load = || self.device.latent_decoder(checkpoint.config(), checkpoint.parameters());
-        Ok(&**get_or_try_init(&self.decoder, || load().map_err(unloadable))?)
-    }
-}
-
-/// Returns the precision that overflowed, and the next safer one. Returns `None` for other errors and after f32.
-fn overflow(error: &anyhow::Error) -> Option<(Precision, Precision)> {
-    match Error::find(error.downcast_ref()?)? {
-        Error::NotFinite { precision } => Some((*precision, precision.safer()?)),
-        _ => None,
+impl<M: ?Sized> LoadedHalf<M> {
+    /// Returns the half on a device. Loads it if it is not there, after the weights on another device are freed.
+    fn on(&self, device: &Device, checkpoint: &Checkpoint) -> Result<Rc<M>> {
+        let mut loaded = self.model.borrow_mut();
+        if let Some((on, model)) = &*loaded
+            && (on.is_cpu(), on.precision()) == (device.is_cpu(), device.precision())
+        {
+            return Ok(model.clone());
+        }
+        *loaded = None;
+        let model = (self.load)(device, checkpoint.config(), checkpoint.parameters()).map_err(unloadable)?;
+        let model: Rc<M> = model.into();
+        *loaded = Some((device.clone(), model.clone()));
+        Ok(model)
     }
 }
 

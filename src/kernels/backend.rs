@@ -9,6 +9,9 @@ use std::fmt;
 
 use super::{Error, Parameter, Precision, Workspace, WorkspacePool};
 
+/// The most channels of a map that all backends support. The group norm of a CUDA device sets this limit.
+pub const MAX_CHANNELS: usize = 4096;
+
 /// A device, or a kind of device, that computes the model's operations. Cheap to clone; clones share their memory.
 ///
 /// `Convolution`, `GroupNorm` and `Attention` hold weights in the layout that the backend uses.

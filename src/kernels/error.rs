@@ -51,6 +51,21 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Takes the kernels' error out of an error of the model. Any other error becomes a device's, with its message.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn from_model(error: candle_core::Error) -> Self {
+        match error {
+            candle_core::Error::Cuda(e) if e.is::<Self>() => match e.downcast() {
+                Ok(e) => *e,
+                Err(e) => Self::Device(e),
+            },
+            candle_core::Error::Context { inner, .. }
+            | candle_core::Error::WithPath { inner, .. }
+            | candle_core::Error::WithBacktrace { inner, .. } => Self::from_model(*inner),
+            other => Self::Device(other.to_string().into()),
+        }
+    }
 }
 
 /// The model's errors are candle's. Of its variants, `Cuda` alone carries a typed error.

@@ -28,7 +28,7 @@ pub mod workspace;
 
 pub use backend::{
     Activation, AttentionParameters, Backend, ConvInput, ConvKind, ConvOutput, ConvParameters, FeatureMap,
-    NormParameters, Shape,
+    MAX_CHANNELS, NormParameters, Shape,
 };
 pub use cpu::{Cpu, Level, LevelError};
 pub use error::Error;

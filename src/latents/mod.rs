@@ -55,6 +55,8 @@ pub struct Provenance {
     pub scaling: Option<Scaling>,
     /// How the values were taken from the posterior.
     pub draw: Option<Draw>,
+    /// The precision of the encoder on a CUDA device: `f16`, `bf16` or `f32`; `None` on the CPU.
+    pub precision: Option<String>,
     /// The width and height of the picture file in pixels.
     pub original_size: Option<(usize, usize)>,
     /// The width and height of the preprocessed picture that was encoded.

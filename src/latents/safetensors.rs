@@ -9,6 +9,7 @@
 //! | `scaled` | `true` if `latents = (z − shift) · factor` |
 //! | `posterior` | `sample` or `mean` |
 //! | `seed` | the seed of the sample |
+//! | `precision` | of the encoder on a CUDA device: `f16`, `bf16` or `f32`; absent if the CPU computed |
 //! | `original_size`, `encoded_size` | `WIDTHxHEIGHT` of the picture file, and of the preprocessed picture |
 //! | `note` | a human-readable note |
 //!
@@ -143,6 +144,7 @@ impl Provenance {
             ("scaled", self.scaling.map(|s| s.scaled.to_string())),
             ("posterior", posterior.map(str::to_string)),
             ("seed", seed),
+            ("precision", self.precision.clone()),
             ("original_size", self.original_size.map(size)),
             ("encoded_size", self.encoded_size.map(size)),
             ("note", self.note.clone()),
@@ -175,6 +177,7 @@ impl Provenance {
                 scaled,
             }),
             draw,
+            precision: text("precision"),
             original_size: parse(metadata, "original_size", parse_size)?,
             encoded_size: parse(metadata, "encoded_size", parse_size)?,
             note: text("note"),
@@ -234,6 +237,7 @@ mod tests {
             model_sha256: Some("ab".into()),
             scaling: Some(Scaling { factor: 0.18215, shift: 0.0, scaled: true }),
             draw: Some(Draw::Sample { seed: u64::MAX }),
+            precision: Some("bf16".into()),
             original_size: Some((516, 484)),
             encoded_size: Some((512, 480)),
             note: Some("a note".into()),

@@ -1,9 +1,11 @@
 //! `config.json` of an `AutoencoderKL`: the architecture of a checkpoint.
 //!
 //! Missing keys have diffusers' defaults (`AutoencoderKL.__init__` in
-//! `diffusers/models/autoencoders/autoencoder_kl.py`).
+//! `diffusers/models/autoencoders/autoencoder_kl.py`), except for `force_upcast`.
 
 use serde::Deserialize;
+
+use crate::kernels::MAX_CHANNELS;
 
 /// The architecture and the scaling of one VAE.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Config {
     pub use_post_quant_conv: bool,
     /// Whether the mid blocks of encoder and decoder have an attention layer.
     pub mid_block_add_attention: bool,
+    /// Whether the model is meant to be computed in f32, because its activations are too large for f16. A missing key counts as
+    /// `false`: diffusers' default is `true`, but only its SDXL pipelines use it, whose checkpoints have the key.
+    pub force_upcast: bool,
     act_fn: String,
     down_block_types: Vec<String>,
     up_block_types: Vec<String>,
@@ -52,6 +57,7 @@ impl Default for Config {
             use_quant_conv: true,
             use_post_quant_conv: true,
             mid_block_add_attention: true,
+            force_upcast: false,
             act_fn: "silu".into(),
             down_block_types: Vec::new(),
             up_block_types: Vec::new(),
@@ -107,8 +113,8 @@ impl Config {
         }
         let groups = self.norm_num_groups;
         for &c in channels {
-            if c == 0 || c > 8192 {
-                return refuse(format!("`block_out_channels` has {c}; 1 to 8192 are supported"));
+            if c == 0 || c > MAX_CHANNELS {
+                return refuse(format!("`block_out_channels` has {c}; 1 to {MAX_CHANNELS} are supported"));
             }
             if !c.is_multiple_of(groups) {
                 return refuse(format!(

@@ -30,6 +30,17 @@ long setting(const char *name, long otherwise) {
     return value;
 }
 
+void log(const char *event, const char *detail) {
+    const char *path = getenv("VAE_EMULATED_LOG");
+    if (!path || !*path) return;
+    static std::mutex lock;
+    std::lock_guard held(lock);
+    FILE *file = fopen(path, "a");
+    if (!file) stop("cannot write %s", path);
+    fprintf(file, "%s %s\n", event, detail);
+    fclose(file);
+}
+
 uint64_t hash(const char *text) {
     uint64_t value = 0xcbf29ce484222325;
     for (; *text; text++) value = (value ^ (unsigned char)*text) * 0x100000001b3;

@@ -48,6 +48,11 @@ size_t size_of(int type) {
     return type == CUDNN_DATA_FLOAT ? 4 : 2;
 }
 
+// The precision's number in VAE_EMULATED_WRONG, which is that of the kernels' ELEMENT.
+int bits_of(int type) {
+    return type == CUDNN_DATA_FLOAT ? 32 : type == CUDNN_DATA_HALF ? 16 : 17;
+}
+
 CudnnStatus set_shape(Descriptor *one, int type, int format, int n, int c, int h, int w) {
     if (!one || n <= 0 || c <= 0 || h <= 0 || w <= 0) return CUDNN_STATUS_BAD_PARAM;
     if (type != CUDNN_DATA_FLOAT && type != CUDNN_DATA_HALF && type != CUDNN_DATA_BFLOAT16) return CUDNN_STATUS_NOT_SUPPORTED;
@@ -145,6 +150,8 @@ bool overlap(const Descriptor &a, DevicePointer x, const Descriptor &b, DevicePo
 CudnnStatus compute(
     std::vector<float> &sums, const Problem &problem, void *handle, int algorithm, DevicePointer x, DevicePointer w, DevicePointer y,
     DevicePointer workspace, size_t workspace_bytes, const void *alpha) {
+    log("convolve");
+    if (current_device() >= 0 && state()) return CUDNN_STATUS_EXECUTION_FAILED;
     if (!handle || current_device() < 0 || !is_stream(((Handle *)handle)->stream)) return CUDNN_STATUS_BAD_PARAM;
     if (!x || !w || !y || !alpha) return CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
     if (x % 16 || w % 16 || y % 16) return CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER;
@@ -153,10 +160,13 @@ CudnnStatus compute(
     if (workspace_bytes < needed) return CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT;
     if (needed > 0) memset(on_host(workspace, workspace_bytes, "the convolution's workspace"), 0xFF, needed);
     if (overlap(*problem.x, x, *problem.y, y)) stop("a convolution's x and y overlap");
+    size_t limit = (size_t)setting("VAE_EMULATED_FAULT", 0);
+    if (limit > 0 && (size_t)problem.x->h * problem.x->w >= limit) break_device(); // the next call reports it
     int math = problem.convolution->math;
     auto input = read(*problem.x, x, "the convolution's x", math), weight = read(*problem.w, w, "the convolution's w", math);
     sums = convolve(problem.shape, input, weight);
     float factor = *(const float *)alpha;
+    if (setting("VAE_EMULATED_WRONG", 0) == bits_of(problem.x->type)) factor *= 1.5f;
     for (float &sum : sums) sum *= factor;
     return CUDNN_STATUS_SUCCESS;
 }
@@ -180,6 +190,8 @@ const char *cudnnGetErrorString(CudnnStatus status) {
     case CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER: return "CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER";
     case CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT: return "CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT";
     case CUDNN_STATUS_NOT_SUPPORTED: return "CUDNN_STATUS_NOT_SUPPORTED";
+    case CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED: return "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED";
+    case CUDNN_STATUS_EXECUTION_FAILED: return "CUDNN_STATUS_EXECUTION_FAILED";
     }
     return "CUDNN_UNKNOWN_STATUS";
 }
@@ -324,7 +336,11 @@ CudnnStatus cudnnConvolutionBiasActivationForward(
     if (!relu && last->mode != CUDNN_ACTIVATION_IDENTITY) refuse("the activation is neither RELU nor IDENTITY");
     if (last->nan != CUDNN_NOT_PROPAGATE_NAN) refuse("the activation's option is not CUDNN_NOT_PROPAGATE_NAN, which is always safe");
     if (!relu && algorithm != CUDNN_IMPLICIT_PRECOMP_GEMM) refuse("IDENTITY needs the algorithm IMPLICIT_PRECOMP_GEMM");
-    if (auto plain = setting("VAE_EMULATED_PLAIN", 0)) return plain == 2 ? CUDNN_STATUS_BAD_PARAM : CUDNN_STATUS_NOT_SUPPORTED;
+    if (auto plain = setting("VAE_EMULATED_PLAIN", 0)) {
+        return plain == 3 ? CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
+            : plain == 2  ? CUDNN_STATUS_BAD_PARAM
+                          : CUDNN_STATUS_NOT_SUPPORTED;
+    }
 
     std::vector<float> sums;
     CudnnStatus found = compute(sums, problem, handle, algorithm, x, w, y, workspace, workspace_bytes, alpha1);

@@ -17,6 +17,9 @@ namespace emulated {
 // Returns a non-negative integer from the environment.
 long setting(const char *name, long otherwise);
 
+// Appends a line to the file that VAE_EMULATED_LOG names, if any.
+void log(const char *event, const char *detail = "");
+
 // Runs work(0) to work(count − 1) on all cores.
 void parallel(size_t count, const std::function<void(size_t)> &work);
 
@@ -38,6 +41,12 @@ int current_device();
 
 // The device's compute capability, as 10·major + minor.
 int capability();
+
+// Makes the device fail as after an illegal access: from now on its work fails, until the process ends.
+void break_device();
+
+// CUDA_ERROR_INVALID_CONTEXT without a current context, or the error of a broken device.
+CudaResult state();
 
 // Returns whether the handle is an existing stream or the null stream.
 bool is_stream(void *stream);

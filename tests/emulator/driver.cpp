@@ -34,6 +34,7 @@ struct Module {
 bool initialized;
 Context contexts[MOST_DEVICES];
 thread_local Context *current;
+std::atomic<bool> broken;
 
 std::mutex lock;
 std::set<void *> streams, events, modules;
@@ -62,7 +63,7 @@ bool take(std::set<void *> &set, void *handle) {
 }
 
 CudaResult of_stream(void *stream) {
-    if (!current) return CUDA_ERROR_INVALID_CONTEXT;
+    if (CudaResult found = state()) return found;
     return is_stream(stream) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
@@ -88,6 +89,7 @@ const Name names[] = {
     {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
+    {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
 };
 
 const Name *name_of(CudaResult error) {
@@ -103,6 +105,15 @@ namespace emulated {
 
 int current_device() {
     return current ? (int)(current - contexts) : -1;
+}
+
+void break_device() {
+    broken = true;
+}
+
+CudaResult state() {
+    if (!current) return CUDA_ERROR_INVALID_CONTEXT;
+    return broken ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS;
 }
 
 int capability() {
@@ -216,7 +227,7 @@ CudaResult cuCtxSetFlags(unsigned) {
 }
 
 CudaResult cuCtxSynchronize() {
-    return current ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+    return state();
 }
 
 CudaResult cuStreamCreate(void **stream, unsigned) {
@@ -232,6 +243,7 @@ CudaResult cuStreamDestroy_v2(void *stream) {
 }
 
 CudaResult cuStreamSynchronize(void *stream) {
+    log("synchronize");
     return of_stream(stream);
 }
 
@@ -322,6 +334,7 @@ CudaResult cuLaunchKernel(
     bool some = grid_x && grid_y && grid_z && threads;
     if (!some || grid_x > 0x7fffffff || grid_y > 0xffff || grid_z > 0xffff || block_z > 64) return CUDA_ERROR_INVALID_VALUE;
     if (threads > kernel.most_threads || shared_bytes > SHARED_BYTES) return CUDA_ERROR_INVALID_VALUE;
+    log("launch", kernel.name);
     if (extra) stop("%s is launched with `extra`, which is not emulated", kernel.name);
     kernel.launch({{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes}, kernel.name, parameters);
     return CUDA_SUCCESS;

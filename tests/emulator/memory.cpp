@@ -62,8 +62,8 @@ void check(uintptr_t first, const Allocation &allocation, const char *user) {
 }
 
 CudaResult allocate(DevicePointer *pointer, size_t bytes, bool pooled) {
+    if (CudaResult found = state()) return found;
     int device = current_device();
-    if (device < 0) return CUDA_ERROR_INVALID_CONTEXT;
     if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
     std::lock_guard held(lock);
     if (bytes > total() - used[device]) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -87,7 +87,7 @@ CudaResult allocate(DevicePointer *pointer, size_t bytes, bool pooled) {
 }
 
 CudaResult release(DevicePointer pointer, const char *user) {
-    if (current_device() < 0) return CUDA_ERROR_INVALID_CONTEXT;
+    if (CudaResult found = state()) return found;
     if (pointer == 0) return CUDA_SUCCESS;
     std::lock_guard held(lock);
     auto found = allocations.find(pointer & ~TAG);
@@ -102,7 +102,7 @@ CudaResult release(DevicePointer pointer, const char *user) {
 }
 
 CudaResult copy(void *to, const void *from, size_t bytes) {
-    if (current_device() < 0) return CUDA_ERROR_INVALID_CONTEXT;
+    if (CudaResult found = state()) return found;
     memmove(to, from, bytes);
     return CUDA_SUCCESS;
 }
@@ -116,6 +116,7 @@ CudaResult host_to_device(DevicePointer to, const void *from, size_t bytes) {
 
 CudaResult device_to_host(void *to, DevicePointer from, size_t bytes) {
     if (bytes == 0) return CUDA_SUCCESS;
+    log("copy to the host");
     if ((uintptr_t)to & TAG) stop("a copy to the host is given a pointer of the device");
     return copy(to, on_host(from, bytes, "a copy from the device"), bytes);
 }
@@ -127,7 +128,7 @@ CudaResult device_to_device(DevicePointer to, DevicePointer from, size_t bytes) 
 }
 
 CudaResult fill(DevicePointer to, unsigned char value, size_t bytes) {
-    if (current_device() < 0) return CUDA_ERROR_INVALID_CONTEXT;
+    if (CudaResult found = state()) return found;
     if (bytes > 0) memset(on_host(to, bytes, "a fill"), value, bytes);
     return CUDA_SUCCESS;
 }

@@ -205,7 +205,7 @@ impl<'a> Repository<'a> {
         let config = || self.first_of([("vae/", "vae/config.json"), ("", "config.json")]);
         let (folder, mut path) = config()?;
         let commit = self.cache.commit();
-        let [wanted, other] = variant.file_names();
+        let [wanted, other] = variant.file_names(&path);
         let (_, weights) = self.first_of([
             (wanted, format!("{folder}{wanted}").as_str()),
             (other, format!("{folder}{other}").as_str()),

@@ -2,6 +2,7 @@
 
 mod devices;
 mod probe;
+mod self_check;
 mod self_test;
 mod text;
 
@@ -15,6 +16,7 @@ use super::ui::Ui;
 
 use devices::Devices;
 use probe::{Build, CpuInfo, HubSettings};
+use self_check::CheckedPrecision;
 use self_test::{BOUND, SelfTest};
 
 #[derive(Serialize)]
@@ -29,6 +31,9 @@ struct DoctorReport {
     cuda_problems: Vec<String>,
     hub: HubSettings,
     self_tests: Vec<SelfTest>,
+    /// Empty without a CUDA device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    self_checks: Vec<CheckedPrecision>,
 }
 
 pub fn run(ui: &Ui) -> Result<(), Failure> {
@@ -43,8 +48,16 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         cuda_problems: problems,
         hub: probe::hub(),
         self_tests: usable.iter().map(SelfTest::run).collect(),
+        self_checks: self_check::run(&usable),
     };
     ui.print(&report, &report.to_string()).map_err(Failure::Output)?;
+    if let Some(check) = report.self_checks.iter().find(|check| !check.passed) {
+        let CheckedPrecision { device, precision, .. } = check;
+        return Err(Failure::SelfTest(format!(
+            "the self-check failed on {device} in {precision}, so that --device auto uses the CPU; please report this, with the lines \
+             above"
+        )));
+    }
     let Some(SelfTest { device, error, .. }) = report.self_tests.into_iter().find(|test| !test.passed) else {
         return Ok(());
     };

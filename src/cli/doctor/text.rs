@@ -6,11 +6,12 @@ use vae::escape::one_line;
 use vae::numbers::bytes;
 
 use super::DoctorReport;
+use super::self_check::CheckedPrecision;
 use super::self_test::{BOUND, SIZE, SelfTest};
 
 impl fmt::Display for DoctorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, build, cpu, memory, devices, cuda_problems, hub, self_tests } = self;
+        let Self { version, build, cpu, memory, devices, cuda_problems, hub, self_tests, self_checks } = self;
         let cuda = if build.features.contains(&"cuda") { "with" } else { "without" };
         let (target, profile) = (&build.target, build.profile);
         writeln!(f, "vae          {version}, {target}, {profile} build {cuda} CUDA")?;
@@ -33,7 +34,8 @@ impl fmt::Display for DoctorReport {
             Some(id) => writeln!(f, "sd2          {id}, in the cache")?,
             None => writeln!(f, "sd2          not in the cache")?,
         }
-        self_tests.iter().try_for_each(|test| write!(f, "{test}"))
+        self_tests.iter().try_for_each(|test| write!(f, "{test}"))?;
+        self_checks.iter().try_for_each(|check| write!(f, "{check}"))
     }
 }
 
@@ -61,5 +63,21 @@ impl fmt::Display for SelfTest {
             )?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for CheckedPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = |passed: bool| if passed { "passed" } else { "FAILED" };
+        let (now, device, precision) = (verdict(self.passed), &self.device, self.precision);
+        write!(f, "self-check   {now} on {device} in {precision}")?;
+        if let (Some(difference), Some(bound)) = (self.difference, self.bound) {
+            write!(f, ": relative difference from the CPU {difference:.1e}, limit {bound:.0e}")?;
+        }
+        if let Some(before) = self.passed_before {
+            write!(f, "; {} before", verdict(before))?;
+        }
+        self.error.as_ref().map_or(Ok(()), |error| write!(f, ": {error}"))?;
+        writeln!(f)
     }
 }

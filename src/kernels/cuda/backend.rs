@@ -66,6 +66,16 @@ impl Cuda {
         self.engine.scratch().cudnn.strategy_counts()
     }
 
+    /// What an earlier run of this build found out about `topic` on this device.
+    pub(crate) fn recall(&self, topic: &str) -> Option<String> {
+        self.engine.identity.recall(topic)
+    }
+
+    /// Writes a finding about `topic` for later runs, if that is possible.
+    pub(crate) fn remember(&self, topic: &str, finding: &str) {
+        self.engine.identity.remember(topic, finding);
+    }
+
     /// For tests of the operations.
     #[doc(hidden)]
     pub fn engine(&self) -> &Arc<Engine> {

@@ -50,6 +50,11 @@ pub struct Operands {
     pub add: bool,
 }
 
+/// cuDNN's version number: 92100 is 9.21.0.
+pub fn version() -> usize {
+    result::get_version()
+}
+
 /// A handle, and the convolutions that have been planned with it.
 pub struct Cudnn {
     handle: Handle,
@@ -83,7 +88,7 @@ pub type StrategyCounts = [usize; STRATEGIES.len()];
 impl Cudnn {
     /// A handle that queues its work on `stream`.
     pub fn new(stream: &Stream, precision: Precision) -> Result<Self, CudaError> {
-        let found = result::get_version();
+        let found = version();
         if found < 90000 {
             return Err(CudaError::CudnnTooOld { found });
         }
@@ -224,18 +229,32 @@ impl Plan {
 }
 
 /// Whether cuDNN refuses a strategy: as not supported, as a bad parameter (the workspace that it wants for a plain convolution can be
-/// too small for the fused one), or because it cannot plan it. Another strategy may work then, but not if the device itself failed.
+/// too small for the fused one), or because it cannot plan it. Another strategy may work then, but not if the device itself failed. A lack
+/// of memory says nothing about the strategy.
 fn refused(e: CudnnError) -> bool {
     use sys::cudnnStatus_t::{
         CUDNN_STATUS_BAD_PARAM as BAD, CUDNN_STATUS_INTERNAL_ERROR as INTERNAL,
         CUDNN_STATUS_NOT_SUPPORTED as UNSUPPORTED,
     };
-    [BAD, UNSUPPORTED, INTERNAL].iter().any(|&kind| e.0 as u32 / 1000 == kind as u32 / 1000)
+    !is_out_of_memory(e)
+        && [BAD, UNSUPPORTED, INTERNAL].iter().any(|&kind| e.0 as u32 / 1000 == kind as u32 / 1000)
+}
+
+/// Whether cuDNN could not allocate memory, on the device or on the host.
+fn is_out_of_memory(e: CudnnError) -> bool {
+    use sys::cudnnStatus_t::{
+        CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED as DEVICE,
+        CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED as HOST,
+    };
+    matches!(e.0, DEVICE | HOST)
 }
 
 /// Converts what cuDNN reports about an action.
 fn status(action: &'static str) -> impl Fn(CudnnError) -> CudaError {
-    move |e| CudaError::Cudnn { action, reason: format!("{:?}", e.0) }
+    move |e| match is_out_of_memory(e) {
+        true => CudaError::NoMemoryFor { library: "cuDNN", action },
+        false => CudaError::Cudnn { action, reason: format!("{:?}", e.0) },
+    }
 }
 
 struct Handle(sys::cudnnHandle_t);
@@ -345,5 +364,27 @@ impl Drop for ActivationDescriptor {
     fn drop(&mut self) {
         // SAFETY: as above.
         unsafe { sys::cudnnDestroyActivationDescriptor(self.0).result() }.ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sys::cudnnStatus_t::{
+        CUDNN_STATUS_EXECUTION_FAILED, CUDNN_STATUS_INTERNAL_ERROR,
+        CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED as DEVICE,
+        CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED as HOST, CUDNN_STATUS_NOT_SUPPORTED_SHAPE,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_lack_of_memory_does_not_change_the_strategy() {
+        for code in [DEVICE, HOST] {
+            assert!(!refused(CudnnError(code)));
+            assert!(matches!(status("convolve")(CudnnError(code)), CudaError::NoMemoryFor { .. }));
+        }
+        assert!(refused(CudnnError(CUDNN_STATUS_INTERNAL_ERROR)));
+        assert!(refused(CudnnError(CUDNN_STATUS_NOT_SUPPORTED_SHAPE)));
+        assert!(!refused(CudnnError(CUDNN_STATUS_EXECUTION_FAILED)));
     }
 }

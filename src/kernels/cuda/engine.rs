@@ -10,6 +10,7 @@ use crate::kernels::Precision;
 use super::cudnn::Cudnn;
 use super::device::{count, device, require};
 use super::error::{CudaError, Library, driver};
+use super::identity::Identity;
 use super::memory::{Buffer, Stream};
 use super::program;
 
@@ -18,6 +19,7 @@ pub struct Engine {
     pub(super) precision: Precision,
     pub(super) kernels: Kernels,
     pub(super) stream: Stream,
+    pub(super) identity: Identity,
     scratch: Mutex<Scratch>,
 }
 
@@ -69,8 +71,9 @@ impl Engine {
         let stream = Stream::new(&context, index)?;
         let kernels = Kernels::load(&context, program::load(&context, &info, precision)?)?;
         let cudnn = Cudnn::new(&stream, precision)?;
+        let identity = Identity::new(&context, &info)?;
         let scratch = Scratch { cudnn, buffers: Default::default(), norm: NormScratch::default() };
-        Ok(Self { precision, kernels, stream, scratch: Mutex::new(scratch) })
+        Ok(Self { precision, kernels, stream, identity, scratch: Mutex::new(scratch) })
     }
 
     /// Memory for one operation at a time.

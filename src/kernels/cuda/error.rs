@@ -3,6 +3,7 @@
 use std::fmt;
 
 use cudarc::driver::DriverError;
+use cudarc::driver::sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
 
 use crate::kernels::{Error, Precision};
 
@@ -69,6 +70,17 @@ pub enum CudaError {
         /// All bytes.
         total: usize,
     },
+    /// A library has too little memory for its own work.
+    #[error(
+        "{library} failed to {action} for lack of memory: \
+         use a smaller picture or --device cpu, or close other programs on the device"
+    )]
+    NoMemoryFor {
+        /// The library.
+        library: &'static str,
+        /// What was attempted.
+        action: &'static str,
+    },
     /// More elements than the CUDA kernels can count.
     #[error("{shape} has 2³¹ elements or more on the device: use a smaller picture, or --device cpu")]
     TooLarge {
@@ -100,6 +112,21 @@ pub enum CudaError {
         action: &'static str,
         /// cuDNN's message.
         reason: String,
+    },
+    /// The device's results differ from the CPU's.
+    #[error(
+        "cuda:{device} failed its self-check in {precision}: the results differ from the CPU's by {difference:.1e} \
+         (limit {bound:.0e}): use --device cpu; `vae doctor` repeats the check"
+    )]
+    SelfCheck {
+        /// The device's number.
+        device: usize,
+        /// The precision of the computation.
+        precision: Precision,
+        /// The relative difference.
+        difference: f64,
+        /// The largest difference that passes.
+        bound: f64,
     },
     /// Incompatible shapes.
     #[error("{0}")]
@@ -155,6 +182,9 @@ fn gigabytes(bytes: &usize) -> f64 {
 /// Converts what the driver reports about an action.
 pub fn driver(action: &'static str) -> impl Fn(DriverError) -> CudaError {
     move |e| {
+        if e.0 == CUDA_ERROR_OUT_OF_MEMORY {
+            return CudaError::NoMemoryFor { library: "CUDA", action };
+        }
         let (name, text) = (e.error_name(), e.error_string());
         let reason = match (name, text) {
             (Ok(name), Ok(text)) => format!("{} ({})", text.to_string_lossy(), name.to_string_lossy()),

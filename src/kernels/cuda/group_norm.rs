@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaSlice, PushKernelArg};
 
-use crate::kernels::{Activation, FeatureMap, NormParameters};
+use crate::kernels::{Activation, FeatureMap, MAX_CHANNELS, NormParameters};
 
 use super::engine::{Engine, NormScratch};
 use super::error::{CudaError, driver};
@@ -35,6 +35,10 @@ pub struct DeviceCoefficients {
 const MOMENTS: usize = 12;
 /// Bytes of shared memory per channel and row of threads.
 const SHARED: usize = 8;
+/// Bytes of shared memory that every device has for a block.
+const SHARED_MEMORY: usize = 48 << 10;
+// The moments of all threads are in shared memory, too. Maps of up to 2048 channels have several rows, of 2048 channels together.
+const _: () = assert!(MAX_CHANNELS * SHARED + THREADS as usize * MOMENTS < SHARED_MEMORY);
 /// The fewest pixels for a row of threads, so that merging is the smaller part of a block's work.
 const PIXELS: usize = 16;
 

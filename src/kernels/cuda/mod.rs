@@ -6,9 +6,11 @@
 //! | --- | --- |
 //! | `error` | errors, with advice |
 //! | `device` | the devices of this machine, and the libraries that they need |
+//! | `cache` | files in the user's cache folder |
 //! | `program` | the sources in `source/`, compiled by NVRTC once and kept on disk |
 //! | `memory` | a device's stream and memory |
 //! | `cudnn` | cuDNN's descriptors and plans |
+//! | `identity` | the device, the driver, the libraries and the build; what earlier runs of the same found out |
 //! | `engine` | a device at work in one precision: stream, kernels, scratch memory |
 //! | `map` | feature maps `[h·w][channels]` in the device's memory |
 //! | `filters` | a convolution's weights in cuDNN's layout, with strides and upsampling folded in |
@@ -21,6 +23,7 @@
 
 mod attention;
 mod backend;
+mod cache;
 mod conv2d;
 mod cudnn;
 mod device;
@@ -28,6 +31,7 @@ mod engine;
 mod error;
 mod filters;
 mod group_norm;
+mod identity;
 mod map;
 mod memory;
 mod program;

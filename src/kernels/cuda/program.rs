@@ -1,17 +1,15 @@
 //! The kernels' sources, compiled once for a device and kept in the user's cache folder.
 
 use std::ffi::{CString, c_char};
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaModule};
 use cudarc::nvrtc::{Ptx, result, sys};
-use sha2::{Digest, Sha256};
 
 use crate::cache_folder;
 use crate::kernels::Precision;
 
+use super::cache;
 use super::device::{DeviceInfo, require};
 use super::error::{CudaError, Library, driver};
 
@@ -22,9 +20,6 @@ const SOURCE: &str = concat!(
     include_str!("source/group_norm.cu"),
     include_str!("source/attention.cu"),
 );
-
-/// Bytes of a SHA-256.
-const DIGEST: usize = 32;
 
 /// Loads the kernels into a device's memory, from the cache if they are there.
 pub fn load(
@@ -38,7 +33,7 @@ pub fn load(
     }
     let place =
         cache_folder::of_vae().map(|folder| folder.join(file_name(precision, info.capability, compiler)));
-    if let Some(cubin) = place.as_deref().and_then(read)
+    if let Some(cubin) = place.as_deref().and_then(cache::read)
         && let Ok(module) = context.load_module(Ptx::from_binary(cubin))
     {
         return Ok(module);
@@ -46,7 +41,7 @@ pub fn load(
     let cubin = compile(precision, info.capability)?;
     if let Some(place) = &place {
         // If this fails, the next run compiles again.
-        write(place, &cubin).ok();
+        cache::write(place, &cubin).ok();
     }
     context.load_module(Ptx::from_binary(cubin)).map_err(driver("load the kernels"))
 }
@@ -81,8 +76,13 @@ impl Drop for Program {
     }
 }
 
+/// The digest of the kernels' sources.
+pub fn source_digest() -> String {
+    cache::digest(SOURCE)
+}
+
 /// NVRTC's version, major and minor.
-fn version() -> Result<(u32, u32), CudaError> {
+pub fn version() -> Result<(u32, u32), CudaError> {
     require(Library::Nvrtc)?;
     let (mut major, mut minor) = (0, 0);
     // SAFETY: the pointers are valid during the call.
@@ -117,49 +117,13 @@ fn text(log: Vec<c_char>) -> String {
 
 /// A name that depends on everything that changes the compiler's output.
 fn file_name(precision: Precision, capability: (u32, u32), compiler: (u32, u32)) -> String {
-    let mut hash = Sha256::new();
-    hash.update(SOURCE);
-    hash.update(options(precision, capability).join(" "));
-    hash.update(format!("{}.{}", compiler.0, compiler.1));
-    let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{digest}.cubin")
-}
-
-/// Reads what [`write`] wrote, if it is complete.
-fn read(place: &Path) -> Option<Vec<u8>> {
-    let mut cubin = std::fs::read(place).ok()?;
-    let digest = cubin.split_off(cubin.len().checked_sub(DIGEST)?);
-    (Sha256::digest(&cubin).as_slice() == digest).then_some(cubin)
-}
-
-/// Writes the program and its digest: the driver would read past the end of a truncated program.
-fn write(place: &Path, cubin: &[u8]) -> std::io::Result<()> {
-    let folder = place.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(cubin)?;
-    file.write_all(&Sha256::digest(cubin))?;
-    file.persist(place)?;
-    Ok(())
+    let options = options(precision, capability).join(" ");
+    format!("{}.cubin", cache::digest(&format!("{SOURCE}{options}{}.{}", compiler.0, compiler.1)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_cache_returns_complete_programs_only() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let place = folder.path().join("new").join("a.cubin");
-        assert_eq!(read(&place), None);
-        write(&place, b"a program").expect("written");
-        assert_eq!(read(&place).as_deref(), Some(&b"a program"[..]));
-        let whole = std::fs::read(&place).expect("the file exists");
-        for broken in [&whole[..whole.len() - 1], &whole[1..], &whole[..5], &[]] {
-            std::fs::write(&place, broken).expect("written");
-            assert_eq!(read(&place), None);
-        }
-    }
 
     #[test]
     fn each_precision_and_device_has_a_program_of_its_own() {

@@ -1,11 +1,24 @@
 //! Devices: which to compute on, and in which precision.
 //!
 //! A program that knows its device takes a backend and passes it to the model: [`Cpu`], or `Cuda` with the feature `cuda`.
-//! A program that chooses at run time uses [`Device`].
+//! A program that chooses at run time uses [`Device`], which also checks a CUDA device before its first use.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `fault` | what an error of a device means for the next attempt |
+//! | `self_check` | a CUDA device against the CPU |
+
+mod fault;
+#[cfg(feature = "cuda")]
+mod self_check;
 
 use std::str::FromStr;
 
 use crate::model::{Config, DecodeLatents, EncodePictures, LatentDecoder, Parameters, PictureEncoder};
+
+pub use fault::Fault;
+#[cfg(feature = "cuda")]
+pub use self_check::SelfCheck;
 
 #[cfg(feature = "cuda")]
 pub use crate::kernels::cuda::{Cuda, CudaError, DeviceInfo, Library, devices as cuda_devices};
@@ -14,7 +27,7 @@ pub use crate::kernels::{Backend, Cpu, Error, Level, LevelError, Precision, Shap
 /// A choice of device, as `--device` takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// The first CUDA device if the build supports CUDA and the machine has one, else the CPU.
+    /// The first CUDA device if the build supports CUDA, and the machine has one that passes its self-check; else the CPU.
     #[default]
     Auto,
     /// The CPU.
@@ -54,6 +67,9 @@ impl Device {
     /// Starts the device. `precision` is the precision to compute in; the default is f16 on a CUDA device. `Auto` always
     /// finds a device. Also returns notes about the choice for the user.
     ///
+    /// The first use of a CUDA device in a precision by a build takes a little longer: a small model is computed there and on the
+    /// CPU (`SelfCheck`). A device whose results differ is not available. The outcome is remembered in the user's cache folder.
+    ///
     /// # Errors
     /// A message for the user if a device, or a level of the CPU, was chosen by name and is not available.
     pub fn choose(choice: DeviceChoice, precision: Option<Precision>) -> Result<(Self, Vec<String>), String> {
@@ -77,7 +93,13 @@ impl Device {
 
     #[cfg(feature = "cuda")]
     fn cuda(index: usize, precision: Option<Precision>) -> Result<Self, String> {
-        let cuda = Cuda::new(index, precision.unwrap_or(Precision::F16)).map_err(|e| e.to_string())?;
+        Self::checked_cuda(index, precision.unwrap_or(Precision::F16)).map_err(|e| e.to_string())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn checked_cuda(index: usize, precision: Precision) -> Result<Self, Error> {
+        let cuda = Cuda::new(index, precision)?;
+        SelfCheck::require(&cuda)?;
         Ok(Self::Cuda(cuda))
     }
 
@@ -100,15 +122,39 @@ impl Device {
         }
     }
 
-    /// The same device in the next safer precision: f16 → bf16 → f32. `None` after f32.
+    /// The same device in another precision, which is checked as in [`Device::choose`]. The CPU has only f32.
     ///
     /// # Errors
-    /// If the device cannot be started again.
-    pub fn safer(&self) -> Result<Option<Self>, Error> {
-        match (self, self.precision().safer()) {
+    /// If the device cannot be started again, or fails its self-check.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    pub fn in_precision(&self, precision: Precision) -> Result<Self, Error> {
+        match self {
             #[cfg(feature = "cuda")]
-            (Self::Cuda(cuda), Some(precision)) => Ok(Some(Self::Cuda(Cuda::new(cuda.index(), precision)?))),
-            _ => Ok(None),
+            Self::Cuda(cuda) if cuda.precision() != precision => Self::checked_cuda(cuda.index(), precision),
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// The precision that [`Device::remember_precision`] noted for `model`.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    pub fn remembered_precision(&self, model: &str) -> Option<Precision> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => {
+                let name = cuda.recall(&format!("precision of {model}"))?;
+                [Precision::F16, Precision::Bf16, Precision::F32].into_iter().find(|p| p.name() == name)
+            }
+        }
+    }
+
+    /// Notes, for later runs of this build on this device, that less safe precisions than `precision` are too narrow for `model`.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    pub fn remember_precision(&self, model: &str, precision: Precision) {
+        match self {
+            Self::Cpu(_) => {}
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => cuda.remember(&format!("precision of {model}"), precision.name()),
         }
     }
 
