@@ -67,7 +67,7 @@ fn a_picture_that_overflows_is_computed_again_in_a_safer_precision() {
     }
     let folder = folder_with_pictures(&["a.png"]);
     // The activations of the built-in model's decoder reach 3·10⁶; the largest f16 is 65504.
-    let line = "roundtrip a.png --multiple 8 --mean --model tiny --json -o";
+    let line = "roundtrip a.png --multiple 8 --mean --model tiny --dtype f16 --json -o";
     let redone = run(with_devices(&folder, &format!("{line} half.png"))).code(0);
     let warnings = redone.stderr.matches("warning: f16 gave NaN or infinite values").count();
     assert_eq!(warnings, 1, "{}", redone.stderr);
@@ -89,5 +89,7 @@ fn the_doctor_tests_every_device() {
     assert_eq!(report["cuda_problems"].is_array(), CUDA && !has_device, "{report}");
     let convolutions = report["self_tests"][tested - 1]["convolutions"][0].as_u64();
     assert_eq!(convolutions.is_some(), has_device, "{report}");
+    let checked = report["self_checks"].as_array().map_or(0, Vec::len);
+    assert_eq!(checked, 3 * (tested - 1), "{report}");
     assert_eq!(report["build"]["features"].as_array().map(Vec::len), Some(usize::from(CUDA)));
 }

@@ -20,6 +20,7 @@
 //! | `resume` | the program as a process: which existing outputs are kept, and which are made again |
 //! | `devices` | the program as a process: the choice of the device, and failures |
 //! | `memory` | the program as a process: pictures that do not fit into memory |
+//! | `faulty_devices` | the program as a process: wrong results, failures and overflows on the emulated CUDA device |
 //! | `bad_input` | the program as a process: many kinds of damaged files |
 //! | `checkpoints` | folders, files, older tensor names, wrong tensors |
 //! | `trace` | the output of `--trace` against forward hooks in diffusers |
@@ -34,6 +35,7 @@ mod bad_input;
 mod checkpoints;
 mod devices;
 mod encode_decode;
+mod faulty_devices;
 mod figures;
 mod golden;
 mod hub;

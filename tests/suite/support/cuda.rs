@@ -33,3 +33,19 @@ pub fn is_available() -> bool {
     println!("skipped: this build does not support CUDA");
     false
 }
+
+/// Whether the first device is the emulated one, which can be told to fail.
+#[cfg(feature = "cuda")]
+pub fn is_emulated() -> bool {
+    let emulated = vae::device::cuda_devices().is_ok_and(|all| all[0].name.starts_with("Emulated"));
+    if !emulated {
+        println!("skipped: no emulated CUDA device");
+    }
+    emulated
+}
+
+/// Whether the first device is the emulated one, which can be told to fail.
+#[cfg(not(feature = "cuda"))]
+pub fn is_emulated() -> bool {
+    is_available()
+}
