@@ -236,6 +236,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_model_for_f32_has_its_full_file_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.json");
+        let first = |config: &str, variant: Variant| {
+            std::fs::write(&path, format!(r#"{{"_class_name": "AutoencoderKL"{config}}}"#)).expect("a file");
+            variant.file_names(&path)[0]
+        };
+        assert!(first("", Variant::Fp16).contains("fp16"));
+        assert!(first(r#", "force_upcast": false"#, Variant::Fp16).contains("fp16"));
+        assert!(!first(r#", "force_upcast": true"#, Variant::Fp16).contains("fp16"));
+        assert!(!first("", Variant::Full).contains("fp16"));
+    }
+
+    #[test]
     fn a_source_is_a_name_a_path_or_a_hub_id() {
         let parse = |text: &str| text.parse::<Source>();
         assert_eq!(parse("sd2"), Ok(Source::Sd2));

@@ -318,7 +318,7 @@ pub struct ModelArgs {
     /// Device to compute on: auto (CUDA if available), cpu, cuda or cuda:N; CUDA needs a build with `--features cuda`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Precision on a CUDA device (auto: f16); the CPU always computes in f32
+    /// Precision on a CUDA device (auto: f16, or f32 for a model with force_upcast); the CPU always computes in f32
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub dtype: ComputeDtype,
     /// Number of CPU threads [default: one per core]

@@ -162,3 +162,19 @@ impl Config {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_channels_than_a_device_can_normalize_are_refused() {
+        let config = |channels: usize| {
+            Config::from_json(&format!(
+                r#"{{"_class_name": "AutoencoderKL", "block_out_channels": [64, {channels}]}}"#
+            ))
+        };
+        assert!(config(4096).is_ok_and(|config| !config.force_upcast));
+        assert!(config(4128).is_err_and(|error| error.to_string().contains("1 to 4096")));
+    }
+}

@@ -184,6 +184,21 @@ fn an_overflow_on_a_cuda_device_is_remembered() {
 }
 
 #[test]
+fn weights_of_a_failed_attempt_do_not_stay_on_a_cuda_device() {
+    if !cuda::is_emulated() {
+        return;
+    }
+    let folder = folder_with_an_overflowing_model();
+    let line = "--multiple 8 --mean --model wide -o l.safetensors";
+    run(with_device(&folder, &format!("encode a.png {line}"), &[])).code(0);
+    // The decoder's weights are 1.9 MB in a half precision, and the device has 3 MiB.
+    let decode = "decode l.safetensors --model wide --device cuda --dtype f16 --json -o a2.png";
+    run(with_device(&folder, decode, &[])).code(0); // with the self-checks
+    let small = run(with_device(&folder, decode, &[("VAE_EMULATED_MEMORY", "3")])).code(0);
+    assert_eq!(dtypes(&small, "decode"), ["bf16"]);
+}
+
+#[test]
 fn a_model_with_force_upcast_starts_in_f32_on_a_cuda_device() {
     if !cuda::is_emulated() {
         return;

@@ -31,7 +31,8 @@ pub struct DeviceAttention {
 }
 
 impl Cuda {
-    /// Starts the device `cuda:index`. The first time on a machine, the kernels are compiled, which takes some seconds.
+    /// Starts the device `cuda:index`. The first time on a machine, the kernels are compiled, which takes some seconds. The device
+    /// is not checked; [`Device::choose`](crate::device::Device::choose) does that.
     ///
     /// # Errors
     /// If there is no such device, it is too old, or a library is missing; the message says what to install.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vae::device::{Backend, Cuda, Precision};
+use vae::device::{Backend, Cuda, Error, Fault, Precision};
 use vae::internals::cuda::{
     CudaError, DeviceFilters, DeviceMap, DeviceNorm, Engine, FoldedProjections, compile,
 };
@@ -290,6 +290,24 @@ fn mismatched_shapes_and_memory_on_cuda_are_errors() {
         let error = empty(engine).load(&[], large).expect_err("2³¹ elements");
         assert!(matches!(error, CudaError::TooLarge { .. }), "{error}");
     });
+}
+
+#[test]
+fn faults_are_found_in_errors_of_cuda() {
+    let too_large = || CudaError::TooLarge { shape: "a map".into() };
+    let out_of_memory = || CudaError::OutOfMemory { device: 0, asked: 2, free: 1, total: 3 };
+    for (error, fault) in [
+        (CudaError::NotFinite { precision: Precision::Bf16 }, Some(Fault::NotFinite(Precision::Bf16))),
+        (out_of_memory(), Some(Fault::OutOfMemory)),
+        (CudaError::NoMemoryFor { library: "cuDNN", action: "convolve" }, Some(Fault::OutOfMemory)),
+        (too_large(), Some(Fault::TooLarge)),
+        (CudaError::Driver { action: "finish", reason: "illegal address".into() }, Some(Fault::Failed)),
+        (CudaError::Shape("a wrong shape".into()), None),
+    ] {
+        let carried = candle_core::Error::from(Error::from(error)).context("decoder");
+        assert_eq!(Fault::of(&carried), fault, "{carried}");
+    }
+    assert_eq!(Fault::of(&candle_core::Error::msg("a missing tensor")), None);
 }
 
 #[test]
