@@ -65,6 +65,11 @@ impl<'a> Attempts<'a> {
         })
     }
 
+    /// The device that was chosen at the start of the run.
+    pub fn chosen(&self) -> &Device {
+        &self.chosen
+    }
+
     /// The device that computes, or that will compute the next picture. Its precision may change before.
     pub fn device(&self) -> Device {
         self.current.borrow().clone()

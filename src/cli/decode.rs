@@ -123,7 +123,7 @@ impl Run<'_> {
         let resume = Resume { session: self.session, keep_existing: self.args.output.keep_existing };
         let mut results = Vec::with_capacity(count);
         for (i, destination) in job.destination.numbered(count)?.into_iter().enumerate() {
-            let mut recipe = Recipe::of_decode(self.args, self.session)?;
+            let mut recipe = Recipe::of_decode(self.args, self.session);
             recipe.set_format(destination.picture_format(self.args.quality.quality)?);
             if count > 1 {
                 recipe.set("item", i);

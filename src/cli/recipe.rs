@@ -22,16 +22,16 @@ pub struct Recipe(BTreeMap<&'static str, String>);
 
 impl Recipe {
     /// Returns what latents of `vae encode` depend on, except the model.
-    pub fn of_encode(args: &EncodeArgs, session: &Session) -> Result<Self> {
-        let mut recipe = Self::of_device(session)?;
+    pub fn of_encode(args: &EncodeArgs, session: &Session) -> Self {
+        let mut recipe = Self::of_device(session);
         recipe.encoding(&args.encoding);
         recipe.set("save_dtype", args.save_dtype.dtype().as_str());
-        Ok(recipe)
+        recipe
     }
 
     /// Returns what pictures of `vae decode` depend on, except the model.
-    pub fn of_decode(args: &DecodeArgs, session: &Session) -> Result<Self> {
-        let mut recipe = Self::of_device(session)?;
+    pub fn of_decode(args: &DecodeArgs, session: &Session) -> Self {
+        let mut recipe = Self::of_device(session);
         let scaling = match args {
             DecodeArgs { unscaled: true, .. } => "unscaled",
             DecodeArgs { scaled: true, .. } => "scaled",
@@ -42,12 +42,12 @@ impl Recipe {
         if args.original_size {
             recipe.set("preprocessing", PREPROCESSING_VERSION);
         }
-        Ok(recipe)
+        recipe
     }
 
     /// Returns what pictures of `vae roundtrip` depend on, except the model.
-    pub fn of_roundtrip(args: &RoundtripArgs, session: &Session) -> Result<Self> {
-        let mut recipe = Self::of_device(session)?;
+    pub fn of_roundtrip(args: &RoundtripArgs, session: &Session) -> Self {
+        let mut recipe = Self::of_device(session);
         recipe.encoding(&args.encoding);
         recipe.set(
             "noise",
@@ -60,7 +60,7 @@ impl Recipe {
         if let Some(Levels::Sweep(_)) = args.noise {
             recipe.set("theme", if let ThemeChoice::Dark = args.theme { "dark" } else { "light" });
         }
-        Ok(recipe)
+        recipe
     }
 
     /// Returns what depends on the model. It is opened, and downloaded if necessary.
@@ -76,9 +76,9 @@ impl Recipe {
 
     /// The device that was chosen, and its precision. A picture that overflows is computed in a safer precision, but
     /// that follows from the picture.
-    fn of_device(session: &Session) -> Result<Self> {
-        let (device, precision) = session.device_and_precision()?;
-        Ok(Self([("device", device.to_string()), ("compute_dtype", precision.to_string())].into()))
+    fn of_device(session: &Session) -> Self {
+        let (device, precision) = session.device_and_precision();
+        Self([("device", device.to_string()), ("compute_dtype", precision.to_string())].into())
     }
 
     fn encoding(&mut self, encoding: &Encoding) {

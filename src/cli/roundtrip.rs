@@ -98,7 +98,7 @@ impl Run<'_> {
         let mut record =
             Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
         let mut bytes = InputBytes::new(&job.input);
-        let mut recipe = Recipe::of_roundtrip(self.args, self.session)?;
+        let mut recipe = Recipe::of_roundtrip(self.args, self.session);
         recipe.set_format(job.destination.picture_format(self.args.quality.quality)?);
         let resume = Resume { session: self.session, keep_existing: self.args.output.keep_existing };
         let destination = match resume.decide(&job.destination, &recipe, &mut bytes)? {

@@ -136,9 +136,9 @@ impl<'a> Session<'a> {
     }
 
     /// Returns the kind of the chosen device and its precision, as results state them.
-    pub fn device_and_precision(&self) -> Result<(&'static str, &'static str)> {
-        let device = self.device()?;
-        Ok((if device.is_cpu() { "cpu" } else { "cuda" }, device.precision().name()))
+    pub fn device_and_precision(&self) -> (&'static str, &'static str) {
+        let device = self.attempts.chosen();
+        (if device.is_cpu() { "cpu" } else { "cuda" }, device.precision().name())
     }
 
     /// Fails if there is not enough memory for `work`. Of a model on a CUDA device, this is the memory for pictures; the
