@@ -204,6 +204,12 @@ pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> R
     let mut failed = Vec::new();
     let mut queue: Vec<&Job> = jobs.iter().collect();
     for wait in [false, true] {
+        if wait && !queue.is_empty() {
+            ui.note(&format!(
+                "note: waiting for other processes, which work on {} of the inputs",
+                queue.len()
+            ));
+        }
         let mut busy = Vec::new();
         for job in queue {
             ui.start(&job.input.name());

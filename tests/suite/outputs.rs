@@ -114,11 +114,15 @@ fn an_input_of_another_process_is_waited_for_at_the_end() {
     let first = Waiting::start(&folder, "encode fifo.png --out-dir d");
     let mut second = command(&folder);
     second.args("encode fifo.png b.png --out-dir d --model model --json".split(' '));
-    let second = second.stdout(Stdio::piped()).spawn().expect("the program starts");
+    second.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let second = second.spawn().expect("the program starts");
     Waiting::until(|| folder.path("d/b.safetensors").exists());
-    assert!(first.feed(&folder, "real.png").code(0).stderr.contains("fifo.safetensors"));
+    // The second process finds a file instead of the pipe, which is empty by then.
+    let replace = || fs::rename(folder.path("real.png"), folder.path("fifo.png")).expect("a new name");
+    first.feed(&folder, "real.png", replace).code(0).says(&["fifo.safetensors"]);
     let second = second.wait_with_output().expect("the program ends");
     assert!(second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("waiting for other processes"));
     let records = String::from_utf8(second.stdout).expect("UTF-8");
     let records: Vec<&str> = records.lines().collect();
     assert!(records[0].contains("b.png") && !records[0].contains("skipped"), "{records:?}");
@@ -143,8 +147,8 @@ fn a_file_system_without_locks_and_exclusive_renames_works() {
 fn an_output_that_appears_meanwhile_is_kept() {
     let folder = folder_with_pictures(&["a.png", "real.png"]);
     let process = Waiting::start(&folder, "encode fifo.png a.png --out-dir d --json");
-    fs::write(folder.path("d/fifo.safetensors"), "another's").expect("a file");
-    let run = process.feed(&folder, "real.png").code(0).says(&["already exists, kept"]);
+    let write = || fs::write(folder.path("d/fifo.safetensors"), "another's").expect("a file");
+    let run = process.feed(&folder, "real.png", write).code(0).says(&["already exists, kept"]);
     let skipped: Vec<bool> = run.json().iter().map(|record| record["skipped"] == true).collect();
     assert_eq!(skipped, [true, false]);
     assert_eq!(fs::read(folder.path("d/fifo.safetensors")).expect("a file"), b"another's");
@@ -155,8 +159,8 @@ fn an_output_that_appears_meanwhile_is_kept() {
 fn a_folder_that_is_gone_ends_the_run() {
     let folder = folder_with_pictures(&["a.png", "c.png", "real.png"]);
     let process = Waiting::start(&folder, "encode a.png fifo.png c.png --out-dir d");
-    fs::remove_dir_all(folder.path("d")).expect("a folder");
-    let run = process.feed(&folder, "real.png").code(1);
+    let remove = || fs::remove_dir_all(folder.path("d")).expect("a folder");
+    let run = process.feed(&folder, "real.png", remove).code(1);
     let run = run.says(&["fifo.png: cannot write d/fifo.safetensors: the folder d is gone"]);
     let run = run.says(&["1 of 3 inputs are done, 1 failed, 1 remain; the same command resumes"]);
     assert!(!run.stderr.contains("c.png"), "{}", run.stderr);

@@ -86,10 +86,10 @@ if strace -o /dev/null true 2>/dev/null; then
     inject "killed before the flush" fsync 2 19
     inject "killed at the rename" renameat2 2 19
     inject "killed after the rename" unlink 1 20
-    set -m # otherwise bash starts background processes with SIGINT ignored
     for signal in INT TERM HUP; do
         # The flush is slow, so that the signal arrives while there is a temporary file.
-        strace -f -q -o /dev/null -e trace=fsync -e inject=fsync:delay_enter=3000000:when=20 \
+        # `env` is needed because bash starts background processes with SIGINT ignored.
+        env --default-signal="$signal" strace -f -q -o /dev/null -e trace=fsync -e inject=fsync:delay_enter=3000000:when=20 \
             "${encode[@]}" d pictures/* 2>messages &
         strace=$!
         until compgen -G "d/.vae-*.tmp" >/dev/null && (($(ls d | wc -l) == 19)); do sleep 0.01; done

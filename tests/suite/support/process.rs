@@ -155,9 +155,13 @@ impl Waiting {
         }
     }
 
-    /// Gives the run the content of a file, and waits until it ends.
-    pub fn feed(self, folder: &Folder, name: &str) -> Run {
-        std::fs::copy(folder.path(name), folder.path("fifo.png")).expect("the program reads");
+    /// Waits until the run reads its input, calls `before`, gives it the content of a file, and waits until it ends.
+    pub fn feed(self, folder: &Folder, name: &str, before: impl FnOnce()) -> Run {
+        let content = std::fs::read(folder.path(name)).expect("a file");
+        let mut fifo = std::fs::File::options().write(true).open(folder.path("fifo.png")).expect("a pipe");
+        before();
+        fifo.write_all(&content).expect("the program reads");
+        drop(fifo);
         Run::new(self.0.wait_with_output().expect("the program ends"))
     }
 
