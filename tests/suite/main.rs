@@ -27,6 +27,7 @@
 //! | `terminal` | the program as a process: no control characters, backtraces and credentials in what it prints |
 //! | `inspect` | the program as a process: `inspect` and `doctor` |
 //! | `hub` | downloads from a local hub server |
+//! | `fuzz_seeds` | the fuzz targets on their seeds |
 //!
 //! `support` contains the formula weights, a model folder, the process, the hub server and the comparison of pictures.
 //! `tests/golden/make.py` and `jpegs.py` write the golden data.
@@ -37,6 +38,7 @@ mod devices;
 mod encode_decode;
 mod faulty_devices;
 mod figures;
+mod fuzz_seeds;
 mod golden;
 mod hub;
 mod inspect;
