@@ -5,8 +5,8 @@
 //! the crate `image`, differs by up to 4 levels in ordinary pictures; the Rust port libjpeg-turbo-rs 0.9 panics on some
 //! damaged files.
 //!
-//! libjpeg treats damaged data within a scan as a warning, and so do Pillow and this module: the result is the picture
-//! that Pillow returns. Fatal errors unwind from C to Rust, so they need `panic = "unwind"`, which is Rust's default.
+//! libjpeg treats damaged data within a scan as a warning, and so do Pillow and this module. The result is the picture
+//! that Pillow returns, except for values far out of range, which Pillow's SIMD instructions clip differently. Fatal errors unwind from C to Rust, so they need `panic = "unwind"`, which is Rust's default.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,8 +17,8 @@ use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::PictureError;
 
-/// The most scans of a file. A progressive file has about 10; each takes the time to visit the whole picture, however
-/// few bytes it has.
+/// The most scans of a file. A progressive file has about 10. Each scan visits the whole picture, however few bytes it
+/// has: 500 empty ones of a picture of the largest size take about 20 seconds.
 const MAX_SCANS: usize = 500;
 
 /// A JPEG file whose header is read. CMYK and YCCK become RGB as in Pillow's `convert("RGB")`.
@@ -27,8 +27,8 @@ pub(super) struct JpegDecoder<'a> {
 }
 
 impl<'a> JpegDecoder<'a> {
-    /// Reads the header. Memory for the pixels is allocated by [`ImageDecoder::read_image`]: while it reads a
-    /// progressive file, up to 8 bytes per pixel in addition to its output.
+    /// Reads the header. [`ImageDecoder::read_image`] allocates the memory for the pixels: for a file of several scans,
+    /// such as a progressive one, up to 8 bytes per pixel in addition to its output.
     ///
     /// # Errors
     /// [`PictureError::Incomplete`], [`PictureError::UnsupportedJpeg`] or [`PictureError::Decode`].
@@ -133,7 +133,7 @@ fn guarded<T>(part: impl FnOnce() -> io::Result<T>) -> ImageResult<T> {
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.downcast_ref::<String>().map_or("unknown error", String::as_str).to_owned(),
     };
-    let message = message.trim_start_matches("libjpeg fatal error: ");
+    let message = message.strip_prefix("libjpeg fatal error: ").unwrap_or(&message);
     Err(ImageError::Decoding(DecodingError::new(ImageFormatHint::Exact(ImageFormat::Jpeg), message)))
 }
 

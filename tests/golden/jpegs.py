@@ -60,7 +60,7 @@ class Bits:
 
 
 def noise(seed, size, factors, *, app=b"", ids=None, restart=0, interleaved=True):
-    """A baseline JPEG file of `size` with random coefficients; `factors` are the sampling factors (h, v) of the components."""
+    """A baseline JPEG file of `size` with random coefficients. `factors`: the sampling factors (h, v) of each component."""
     random = np.random.default_rng(seed)
     width, height = size
     ids = ids or list(range(1, len(factors) + 1))
@@ -200,7 +200,8 @@ def files():
     yield "photo_restarts", photo((43, 29), restart_marker_blocks=1)
     yield "photo_progressive_restarts", photo((43, 29), progressive=True, restart_marker_rows=1)
 
-    for name, options in {"baseline": {}, "progressive": dict(progressive=True), "restarts": dict(restart_marker_blocks=2)}.items():
+    damaged = {"baseline": {}, "progressive": {"progressive": True}, "restarts": {"restart_marker_blocks": 2}}
+    for name, options in damaged.items():
         whole = photo((75, 51), **options)
         middle = (whole.index(b"\xff\xda") + len(whole)) // 2
         yield f"damaged_{name}_cut", whole[:middle] + b"\xff\xd9"
