@@ -112,12 +112,8 @@ fn area((width, height): Size) -> u64 {
 
 /// Bytes of packed filters, of a layer's weights in f32, and of each thread's scratch memory.
 fn scratch(config: &Config, threads: u64) -> u64 {
-    let padded = |&channels: &usize| channels.next_multiple_of(BLOCK) as u64;
-    let channels: Vec<u64> = config.block_out_channels.iter().map(padded).collect();
-    let most = channels.iter().copied().max().unwrap_or(0);
-    let weights =
-        channels.windows(2).map(|c| c[0] * c[1]).chain(channels.iter().map(|c| c * c)).max().unwrap_or(0);
-    let filters = (TERMS + 9) * weights * FLOAT;
+    let most = config.block_out_channels.iter().map(|c| c.next_multiple_of(BLOCK) as u64).max().unwrap_or(0);
+    let filters = (TERMS + 9) * most * most * FLOAT;
     filters + threads * (THREAD + TERMS * TILES * (most + PANELS) * FLOAT)
 }
 
