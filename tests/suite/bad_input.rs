@@ -248,7 +248,8 @@ fn latents_with_nan_or_infinity() {
 #[test]
 fn latents_of_a_later_format_version() {
     let tensor = Tensor::zeros((1, 4, 2, 2), candle_core::DType::F32, &Device::Cpu).expect("zeros");
-    let metadata = [("format_version".to_string(), "7".to_string())].into();
+    let metadata = [("format_version", "7"), ("software", "vae 9.0.0")];
+    let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string())).into();
     let bytes = safetensors::serialize([("latents", &tensor)], Some(metadata)).expect("serializes");
     decode_fails(&bytes, &["version 7", "update"]);
 }

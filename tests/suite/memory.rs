@@ -78,13 +78,19 @@ fn a_picture_is_refused_by_its_header() {
 #[test]
 fn the_size_in_the_metadata_of_latents_is_not_trusted() {
     let folder = Folder::new();
-    let tensor = Tensor::zeros((1, 4, 2, 2), candle_core::DType::F32, &Device::Cpu).expect("a tensor");
-    let provenance = Provenance { original_size: Some((13376, 13376)), ..Provenance::default() };
-    let latents = Latents::new(tensor, provenance).expect("finite");
-    let file = latents.to_safetensors(candle_core::DType::F32).expect("a file");
-    std::fs::write(folder.path("l.safetensors"), file).expect("a file");
+    let write = |side: usize, original: usize| {
+        let tensor = Tensor::zeros((1, 4, side, side), candle_core::DType::F32, &Device::Cpu);
+        let provenance = Provenance { original_size: Some((original, original)), ..Provenance::default() };
+        let latents = Latents::new(tensor.expect("a tensor"), provenance).expect("finite");
+        let file = latents.to_safetensors(candle_core::DType::F32).expect("a file");
+        std::fs::write(folder.path("l.safetensors"), file).expect("a file");
+    };
+    write(2, 13376);
     vae_within(&folder, 2000, "decode l.safetensors -o out.png").code(0);
     let run = vae_within(&folder, 2000, "decode l.safetensors -o big.png --original-size").code(1);
+    run.says(&["original_size is 13376x13376", "omit --original-size"]);
+    write(125, 8000); // 8 times the sides of the decoded picture, which is allowed
+    let run = vae_within(&folder, 1000, "decode l.safetensors -o big.png --original-size").code(1);
     run.says(&["pixels need about", "omit --original-size"]);
     assert!(!folder.path("big.png").exists());
 }

@@ -325,9 +325,9 @@ fn latents_of_an_older_version_are_made_again() {
 fn a_picture_below_min_psnr_fails_again_in_the_next_run() {
     let folder = folder_with_pictures(&["a.png"]);
     for (noise, key) in [("", "psnr"), ("--noise 0.1,0.5", "sweep")] {
-        let line = format!("roundtrip a.png --out-dir d{key} --mean {noise} --json");
-        let first = vae_with_model(&folder, &format!("{line} --min-psnr 90")).code(1);
-        let again = vae_with_model(&folder, &format!("{line} --min-psnr 90")).code(1);
+        let line = format!("roundtrip a.png --out-dir d{key} --mean {noise}");
+        let first = vae_with_model(&folder, &format!("{line} --min-psnr 90 --json")).code(1);
+        let again = vae_with_model(&folder, &format!("{line} --min-psnr 90 --json")).code(1);
         let (first, record) = (first.json().remove(0), again.json().remove(0));
         again.says(&["below --min-psnr 90", "already made"]);
         assert_eq!((&record["skipped"], &record["error"]), (&Value::Bool(true), &first["error"]));
