@@ -20,6 +20,14 @@ const DEPTH: usize = 256;
 /// as well, since hardware prefetchers stop at 4 KiB pages.
 const AHEAD: usize = 2;
 
+/// Multiplications that one thread does in about the time that it takes to wake another.
+const ALONE: usize = 1 << 21;
+
+/// The least number of work items to give to another thread, of items with so many multiplications each.
+pub fn least_items(multiplications: usize) -> usize {
+    (ALONE / multiplications.max(1)).max(1)
+}
+
 /// C = A·B, or C += A·B. Strides are the distances between blocks of 16 columns, in floats.
 #[derive(Clone, Copy)]
 pub struct Product {

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::kernels::Error;
 
 use super::feature_map::HostMap;
-use super::gemm::Product;
+use super::gemm::{Product, least_items};
 use super::level::Level;
 use super::memory::{Aligned, Shared, with_scratch};
 use super::simd::BLOCK;
@@ -27,6 +27,8 @@ use softmax::{Rescale, Softmax};
 
 /// The most queries in a work item: their scores for one block of keys take 64 KiB and stay in the second-level cache.
 const QUERIES: usize = 64;
+/// So few panels of keys are packed by one thread.
+const FEW: usize = 8;
 /// Keys in a block: the depth of one slice of the matrix product.
 const KEYS: usize = 256;
 
@@ -43,8 +45,10 @@ pub fn attention(level: Level, qkv: [&HostMap; 3], out: &mut HostMap) -> Result<
     let tokens = shape.pixels();
     let queries = tokens.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(4).clamp(8, QUERIES);
     let matrices = Matrices { level, q, v, keys: keys.as_slice(), out: Shared::new(out.data_mut()) };
+    let least = least_items(2 * queries * tokens * shape.channels);
     (0..tokens.div_ceil(queries))
         .into_par_iter()
+        .with_min_len(least)
         .try_for_each(|item| matrices.attend(item * queries..tokens.min((item + 1) * queries)))
 }
 
@@ -52,7 +56,8 @@ pub fn attention(level: Level, qkv: [&HostMap; 3], out: &mut HostMap) -> Result<
 fn pack_keys(k: &HostMap, packed: &mut Aligned) -> Result<(), Error> {
     let (shape, depth) = (k.shape, k.shape.blocks() * BLOCK);
     packed.ensure(shape.pixels().div_ceil(BLOCK) * depth * BLOCK)?;
-    packed.as_mut_slice().par_chunks_exact_mut(depth * BLOCK).enumerate().for_each(|(panel, out)| {
+    let panels = packed.as_mut_slice().par_chunks_exact_mut(depth * BLOCK).with_min_len(FEW);
+    panels.enumerate().for_each(|(panel, out)| {
         let first = panel * BLOCK;
         let count = BLOCK.min(shape.pixels() - first);
         for (block, out) in out.chunks_exact_mut(BLOCK * BLOCK).enumerate() {

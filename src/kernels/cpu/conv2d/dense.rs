@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::kernels::cpu::feature_map::HostMap;
-use crate::kernels::cpu::gemm::Product;
+use crate::kernels::cpu::gemm::{Product, least_items};
 use crate::kernels::cpu::group_norm::Coefficients;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::memory::with_scratch;
@@ -46,7 +46,8 @@ pub fn segments(output: Shape) -> usize {
 /// Convolves the left operand into `view`.
 pub fn run(conv: &Conv2d, level: Level, input: LeftOperand, view: OutputView) -> Result<(), Error> {
     let (size, all) = (item_size(view.shape), view.shape.pixels());
-    (0..segments(view.shape)).into_par_iter().try_for_each(|segment| {
+    let least = least_items(size * conv.filters.packed.as_slice().len());
+    (0..segments(view.shape)).into_par_iter().with_min_len(least).try_for_each(|segment| {
         let pixels = segment * size..all.min((segment + 1) * size);
         PixelRange { conv, level, view, segment, pixels }.run(input)
     })

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::kernels::Error;
 use crate::kernels::cpu::feature_map::HostMap;
-use crate::kernels::cpu::gemm::Product;
+use crate::kernels::cpu::gemm::{Product, least_items};
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::memory::with_scratch;
 use crate::kernels::cpu::simd::BLOCK;
@@ -22,7 +22,12 @@ use super::{Conv2d, OutputView};
 pub fn run<F: Form>(conv: &Conv2d, level: Level, input: &HostMap, view: OutputView) -> Result<(), Error> {
     let items = work_items::<F>(input.shape, view.shape, rayon::current_num_threads());
     let driver = Driver::<F> { conv, level, input, view, form: PhantomData };
-    items.into_par_iter().try_for_each(|item| driver.run(&item))
+    let multiplications = |item: &WorkItem| {
+        let products = F::PRODUCTS.len() * F::PRODUCTS.len() * item.tiles();
+        products * input.shape.channels * item.panels.len() * BLOCK
+    };
+    let least = least_items(items.first().map_or(1, multiplications));
+    items.into_par_iter().with_min_len(least).try_for_each(|item| driver.run(&item))
 }
 
 struct Driver<'a, F> {
