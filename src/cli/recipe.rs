@@ -74,8 +74,8 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The device that was chosen, and its precision. A picture that overflows is computed in a safer precision, but
-    /// that follows from the picture.
+    /// The device that was chosen, and its precision. The CPU or a safer precision may have computed a picture instead; the
+    /// key `precision` of latents states which.
     fn of_device(session: &Session) -> Self {
         let (device, precision) = session.device_and_precision();
         Self([("device", device.to_string()), ("compute_dtype", precision.to_string())].into())

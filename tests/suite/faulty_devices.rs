@@ -6,9 +6,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use vae::latents::Latents;
+use vae::metrics::difference;
+
 use crate::support::cuda;
 use crate::support::model_folder::Folder;
-use crate::support::process::{Run, command, folder_with_pictures, run, write_png};
+use crate::support::process::{Run, command, folder_with_pictures, read_picture, run, write_png};
 
 /// Prepares `vae` with the emulated device in the given state.
 fn with_device(folder: &Folder, line: &str, state: &[(&str, &str)]) -> Command {
@@ -20,6 +23,13 @@ fn with_device(folder: &Folder, line: &str, state: &[(&str, &str)]) -> Command {
 fn encode(folder: &Folder, options: &str, state: &[(&str, &str)]) -> Run {
     let line = format!("encode a.png -o l.safetensors --model model --mean --json {options}");
     run(with_device(folder, &line, state))
+}
+
+/// The values of a latents file. Its metadata also states the device that was chosen.
+fn latents(folder: &Folder, name: &str) -> Vec<f32> {
+    let file = fs::read(folder.path(name)).expect("latents");
+    let tensor = Latents::from_safetensors(&file).expect("latents").tensor;
+    tensor.flatten_all().and_then(|values| values.to_vec1()).expect("numbers")
 }
 
 /// The precision of each result on the device; null on the CPU.
@@ -57,14 +67,14 @@ fn a_device_with_wrong_results_is_not_used() {
     }
     let folder = folder_with_pictures(&["a.png"]);
     encode(&folder, "--device cpu", &[]).code(0);
-    let wanted = fs::read(folder.path("l.safetensors")).expect("latents");
+    let wanted = latents(&folder, "l.safetensors");
 
     let wrong = [("VAE_EMULATED_WRONG", "16")];
     let automatic = encode(&folder, "", &wrong).code(0);
     let failed = "cuda:0 failed its self-check in f16";
     assert_eq!(automatic.stderr.matches(&format!("note: computing on the CPU: {failed}")).count(), 1);
     assert_eq!(dtypes(&automatic, "encode"), [Value::Null]);
-    assert_eq!(fs::read(folder.path("l.safetensors")).expect("latents"), wanted);
+    assert_eq!(latents(&folder, "l.safetensors"), wanted);
     encode(&folder, "--device cuda", &wrong).code(2).says(&[failed, "--device cpu"]);
     let single = encode(&folder, "--device cuda --dtype f32", &wrong).code(0);
     assert_eq!(dtypes(&single, "encode"), ["f32"]);
@@ -121,8 +131,7 @@ fn a_picture_too_large_for_a_devices_memory_is_computed_on_the_cpu() {
     let warnings = automatic.stderr.matches("warning: computing on the CPU for this picture: ").count();
     assert_eq!(warnings, 1, "{}", automatic.stderr);
     run(with_device(&folder, &format!("{line} cpu --device cpu"), &[])).code(0);
-    let latents = |name: &str| fs::read(folder.path(name)).expect("latents");
-    assert_eq!(latents("auto/b.safetensors"), latents("cpu/b.safetensors"));
+    assert_eq!(latents(&folder, "auto/b.safetensors"), latents(&folder, "cpu/b.safetensors"));
 
     let named = run(with_device(&folder, &format!("{line} cuda --device cuda"), &small)).code(1);
     let failed = named.json().iter().filter(|record| !record["error"].is_null()).count();
@@ -148,8 +157,8 @@ fn devices_that_break_are_not_used_again() {
     automatic.says(&["warning: computing on the CPU from here on: ", "illegal memory access"]);
     run(with_device(&folder, &format!("{line} cpu --device cpu"), &[])).code(0);
     for name in ["b-roundtrip.png", "c-roundtrip.png"] {
-        let picture = |place: &str| fs::read(folder.path(place).join(name)).expect("a picture");
-        assert_eq!(picture("auto"), picture("cpu"), "{name}");
+        let picture = |place: &str| read_picture(&folder, &format!("{place}/{name}"));
+        assert_eq!(difference(&picture("auto"), &picture("cpu")).max, 0, "{name}");
     }
 
     let named = run(with_device(&folder, &format!("{line} cuda --device cuda"), &broken)).code(1);
@@ -175,8 +184,8 @@ fn an_overflow_on_a_cuda_device_is_remembered() {
     let second = run(with_device(&folder, &format!("{line} second"), &[])).code(0);
     assert_eq!(second.stderr.matches("note: the decoder computes in bf16").count(), 1, "{}", second.stderr);
     assert_eq!(decoders(&second), [vec!["bf16"], vec!["bf16"]]);
-    let picture = |place: &str| fs::read(folder.path(place).join("a-roundtrip.png")).expect("a picture");
-    assert_eq!(picture("first"), picture("second"));
+    let picture = |place: &str| read_picture(&folder, &format!("{place}/a-roundtrip.png"));
+    assert_eq!(difference(&picture("first"), &picture("second")).max, 0);
 
     let fixed = run(with_device(&folder, &format!("{line} fixed --dtype f16"), &[])).code(0);
     assert_eq!(fixed.stderr.matches(warning).count(), 1, "{}", fixed.stderr);
