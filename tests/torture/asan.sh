@@ -9,6 +9,8 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/asan}
 export RUSTFLAGS="--cfg vae_heap_maps -Zsanitizer=address"
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
+# The tests leak the names of their weights on purpose.
+export ASAN_OPTIONS=detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 suite() {
     cargo +nightly test --locked --release --target "$target" --test suite -- "$@"
 }

@@ -66,7 +66,7 @@ impl Work {
         let network = |maps: fn(&Config, u64) -> u64, pixels| {
             config.map_or(0, |config| maps(config, pixels) + scratch(config, threads as u64))
         };
-        BASE + match self {
+        let counted = match self {
             Self::Encode { file, original, multiple } => {
                 let pixels = area((original.0 - original.0 % multiple, original.1 - original.1 % multiple));
                 let read = READ * area(original) + file as u64;
@@ -79,7 +79,8 @@ impl Work {
                 });
                 (2 * PIXEL + WRITE) * area(size) + network(decoder, area(size)) + resize
             }
-        }
+        };
+        BASE + counted + counted / 64 // for what is not counted
     }
 
     /// Returns the largest picture of about the same shape for which the work fits into `free` bytes.

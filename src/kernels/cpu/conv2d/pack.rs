@@ -13,8 +13,10 @@ use super::form::{Form, MOST};
 
 /// Input channels in one work item.
 const CHUNK: usize = 16;
-/// So few work items are not shared among threads.
-const FEW: usize = 8;
+/// So few work items are done by one thread, since waking another takes as long.
+const FEW_ITEMS: usize = 32;
+/// The same of panels that are copied.
+const FEW_PANELS: usize = 8;
 
 /// `[co][ci][3][3]` → `[terms²][co/16][ci][16]`; the channels of the last block beyond `co` are zero.
 pub fn transform<F: Form>(
@@ -28,7 +30,7 @@ pub fn transform<F: Form>(
     packed.ensure(F::FILTER_TERMS * F::FILTER_TERMS * panels * ci * BLOCK)?;
     let out = Shared::new(packed.as_mut_slice());
     let chunks = ci.div_ceil(CHUNK);
-    (0..panels * chunks).into_par_iter().with_min_len(FEW).for_each(|item| {
+    (0..panels * chunks).into_par_iter().with_min_len(FEW_ITEMS).for_each(|item| {
         let (panel, chunk) = (item / chunks, item % chunks);
         let mut taps = [0.0; CHUNK * 9 * BLOCK];
         let first = chunk * CHUNK;
@@ -88,7 +90,8 @@ impl<F: Form> Kernel for FilterTransform<'_, F> {
 /// `[co][k]` → `[co/16][k][16]`, for products with the weights themselves.
 pub fn plain(weight: &[f32], co: usize, depth: usize, packed: &mut Aligned) -> Result<(), Error> {
     packed.ensure(co.div_ceil(BLOCK) * depth * BLOCK)?;
-    packed.as_mut_slice().par_chunks_exact_mut(depth * BLOCK).enumerate().for_each(|(panel, out)| {
+    let panels = packed.as_mut_slice().par_chunks_exact_mut(depth * BLOCK).with_min_len(FEW_PANELS);
+    panels.enumerate().for_each(|(panel, out)| {
         out.fill(0.0);
         for lane in 0..BLOCK.min(co - panel * BLOCK) {
             let row = &weight[(panel * BLOCK + lane) * depth..][..depth];
