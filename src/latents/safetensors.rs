@@ -187,7 +187,7 @@ impl Provenance {
 }
 
 /// The keys of the fields of a [`Provenance`], and those that state the format.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "format_version",
     "software",
     "model",
@@ -198,6 +198,7 @@ const KEYS: [&str; 13] = [
     "scaled",
     "posterior",
     "seed",
+    "precision",
     "original_size",
     "encoded_size",
     "note",

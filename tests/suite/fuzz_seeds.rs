@@ -100,7 +100,7 @@ impl Random {
                 }
                 // One bit, or a digit that stays a digit.
                 5 if data.get(at).is_some_and(u8::is_ascii_digit) => data[at] = b'0' + self.below(10) as u8,
-                _ => data.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << self.0.next_u32() % 8),
+                _ => data.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << self.below(8)),
             }
         }
         data

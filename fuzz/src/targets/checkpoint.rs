@@ -204,7 +204,7 @@ fn change_bytes(entries: &mut [Entry], data: &mut [u8], i: usize, what: u8, numb
 }
 
 /// The names and shapes of the tensors that the model asks for.
-fn tensors(config: &Config) -> Vec<(String, Vec<u64>)> {
+fn tensors(config: &Config) -> Vec<NameAndShape> {
     let asked = Asked::default();
     let cpu = Cpu::new().expect("a level");
     if AutoencoderKl::new(&cpu, config, Parameters::new(asked.clone())).is_err() {
@@ -218,7 +218,9 @@ fn tensors(config: &Config) -> Vec<(String, Vec<u64>)> {
 
 /// Has every tensor, and remembers those that were asked for.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Vec<(String, Vec<u64>)>>>);
+struct Asked(Arc<Mutex<Vec<NameAndShape>>>);
+
+type NameAndShape = (String, Vec<u64>);
 
 impl Tensors for Asked {
     fn get(&self, name: &str, shape: &[usize]) -> candle_core::Result<Parameter> {
