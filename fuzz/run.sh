@@ -17,7 +17,7 @@ targets=("$@")
 cp ../Cargo.lock Cargo.lock
 export RUSTFLAGS="--cfg vae_heap_maps" # feature maps at their exact length
 # The C code too. Its global variables are left out: gcc and LLVM describe them differently.
-[ "$(uname -sm)" = "Linux x86_64" ] && export CFLAGS="-fsanitize=address --param asan-globals=0 -fno-omit-frame-pointer"
+[[ $(uname -sm) = "Linux x86_64" && $(cc --version) = *"Free Software"* ]] && export CFLAGS="-fsanitize=address --param asan-globals=0 -fno-omit-frame-pointer"
 nice -n 19 cargo +nightly fuzz build --fuzz-dir .
 fuzz=$(ls -t target/*/release/fuzz | head -n 1)
 

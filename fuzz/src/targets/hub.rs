@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
+use vae::checkpoint::{Checkpoint, Hub, Source, Variant, Weights};
 
 /// The line between two answers.
 const SEPARATOR: &[u8] = b"%%%%\n";
@@ -85,20 +85,25 @@ fn check_content(folder: &Path) {
     }
 }
 
+/// A name of 64 hexadecimal digits is a SHA-256. One of 40 digits is git's SHA-1, or an ETag of a mirror's own; then the content
+/// must be well-formed.
 fn check_digest(path: &Path) {
     let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_lowercase();
     if !name.chars().all(|c| c.is_ascii_hexdigit()) {
-        return; // a part of a file, or an ETag that is not a digest
+        return; // a part of a file, or another ETag
     }
     let bytes = fs::read(path).expect("a file");
-    let found = match name.len() {
-        64 => hex(&Sha256::digest(&bytes)),
-        40 => {
-            hex(&Sha1::new().chain_update(format!("blob {}\0", bytes.len())).chain_update(&bytes).finalize())
-        }
-        _ => return,
+    let git_sha1 = || {
+        let header = format!("blob {}\0", bytes.len());
+        hex(&Sha1::new().chain_update(header).chain_update(&bytes).finalize())
     };
-    assert_eq!(found, name, "a published file has another digest");
+    let is_well_formed =
+        || serde_json::from_slice::<serde_json::Value>(&bytes).is_ok() || Weights::open(path).is_ok();
+    match name.len() {
+        64 => assert_eq!(hex(&Sha256::digest(&bytes)), name, "a published file has another digest"),
+        40 => assert!(git_sha1() == name || is_well_formed(), "{name} is damaged"),
+        _ => {}
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
