@@ -66,8 +66,12 @@ impl Input {
     pub fn bytes(&self) -> Result<Vec<u8>> {
         match self {
             Self::File(path) if path.is_dir() => bail!("this is a folder: name the files in it"),
-            Self::File(path) => read(File::open(path)?),
-            Self::Stdin => read(stdin().lock()),
+            Self::File(path) => {
+                let file = File::open(path)?;
+                let length = file.metadata()?.len();
+                read(file, length)
+            }
+            Self::Stdin => read(stdin().lock(), 0),
             Self::Sample => Ok(vae::picture::SAMPLE_PNG.to_vec()),
         }
     }

@@ -15,21 +15,26 @@ const MAX_PICTURE: u64 = MAX_PIXELS * 16 * 2;
 /// How much is read of other content: enough for every small file that is recognized by more than its first bytes.
 const MAX_OTHER: u64 = 64 << 20;
 
+/// Free bytes after the content, so that one read finds its end.
+const SPARE: usize = 64;
+
 /// The first bytes, by which a picture or a safetensors file is recognized.
 const START: u64 = 64;
 
 /// Reads a picture, latents, or the start of anything else. Latents end where their header says.
 ///
+/// `expected` is the number of bytes, as far as it is known. It saves many small reads, and has no effect on the result.
+///
 /// # Errors
 /// If reading fails, or if a picture does not end within the limit.
-pub fn read(mut input: impl Read) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+pub fn read(mut input: impl Read, expected: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(expected.min(MAX_OTHER) as usize + SPARE);
     read_up_to(&mut input, START, &mut bytes)?;
     if is_safetensors(&bytes) {
         let header = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
         read_up_to(&mut input, 8 + header, &mut bytes)?;
         // One byte more, so that a file that is too long is not taken for a complete one.
-        let end = 8 + header + data_length(bytes.get(8..).unwrap_or_default());
+        let end = (8 + header).saturating_add(data_length(bytes.get(8..).unwrap_or_default()));
         read_up_to(&mut input, end.saturating_add(1), &mut bytes)?;
     } else if image::guess_format(&bytes).is_ok() {
         read_up_to(&mut input, MAX_PICTURE + 1, &mut bytes)?;
@@ -69,17 +74,20 @@ mod tests {
     #[test]
     fn a_file_is_read_to_its_end() {
         for file in [vae::picture::SAMPLE_PNG.to_vec(), latents(1000), latents(0), b"text".to_vec(), vec![]] {
-            assert_eq!(read(file.as_slice()).expect("reads"), file);
-            assert_eq!(read(&file[..file.len() / 2]).expect("reads"), &file[..file.len() / 2]);
+            assert_eq!(read(file.as_slice(), 7).expect("reads"), file);
+            assert_eq!(
+                read(&file[..file.len() / 2], file.len() as u64).expect("reads"),
+                &file[..file.len() / 2]
+            );
         }
     }
 
     #[test]
     fn an_endless_input_is_not_read_for_ever() {
-        let endless = read(io::repeat(b'y')).expect("reads");
+        let endless = read(io::repeat(b'y'), 0).expect("reads");
         assert_eq!(endless.len() as u64, MAX_OTHER);
         let file = latents(1000);
-        let endless = read(file.as_slice().chain(io::repeat(0))).expect("reads");
+        let endless = read(file.as_slice().chain(io::repeat(0)), 0).expect("reads");
         assert_eq!(endless.len(), file.len() + 1);
     }
 }

@@ -1,6 +1,8 @@
 //! How much memory this program may still take, from the files in which Linux reports it: what the machine has left, what
 //! the memory cgroups of a container leave, and what `ulimit -v` and `ulimit -d` leave. Elsewhere, nothing is known.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -38,8 +40,7 @@ impl Memory {
     pub fn current() -> Self {
         /// They are looked up once, since that takes longer than to encode a small picture.
         static LIMITS: OnceLock<Limits> = OnceLock::new();
-        let file = |path: &Path| std::fs::read_to_string(path).ok();
-        Self::within(LIMITS.get_or_init(|| Limits::find(file)), file)
+        Self::within(LIMITS.get_or_init(|| Limits::find(read)), read)
     }
 
     /// Reads the files of the system with `file`.
@@ -85,6 +86,13 @@ fn kilobytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kilobytes.checked_mul(1024)
+}
+
+/// Reads a file that has no known size at once.
+fn read(path: &Path) -> Option<String> {
+    let mut text = String::with_capacity(8192);
+    File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// Finds a limit in /proc/self/limits: `Max data size  SOFT  HARD  bytes`. `None` if it is `unlimited`.
