@@ -102,6 +102,6 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             ui::write_stdout(&script).map_err(Failure::Output)
         }
     };
-    temporary::flush_folders();
+    temporary::finish();
     result
 }

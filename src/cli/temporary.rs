@@ -13,6 +13,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -53,9 +54,11 @@ pub fn remove_all() {
     std::mem::forget(live);
 }
 
-/// Waits until the disk has the names of all files that were renamed. This is done once for a whole run, because it can
-/// take longer than a small picture. Not all systems can do this, and not all need it.
-pub fn flush_folders() {
+/// Removes what is left of the last claim, and waits until the disk has the names of all files that were renamed. This is
+/// done once for a whole run, because it can take longer than a small picture. Not all systems can do this, and not all
+/// need it.
+pub fn finish() {
+    drop(ended_claim().take());
     let folders = std::mem::take(&mut live().folders);
     if cfg!(unix) {
         for folder in folders {
@@ -137,19 +140,7 @@ impl NewFile {
 
     /// Gives the file its final name, which no other file may have.
     pub fn rename(self, path: &Path) -> io::Result<()> {
-        self.rename_by(path, |temporary| {
-            let temporary = TempPath::try_from_path(temporary)?;
-            let Err(error) = temporary.persist_noclobber(path) else { return Ok(()) };
-            let temporary = error.path.keep().map_err(|e| e.error)?;
-            match error.error {
-                // The file system can neither rename without replacing nor make links, as many on a network.
-                e if is_unsupported(&e) => match fs::symlink_metadata(path) {
-                    Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-                    Err(_) => fs::rename(temporary, path),
-                },
-                e => Err(e),
-            }
-        })
+        self.rename_by(path, |temporary| rename_to_new(temporary, path))
     }
 
     fn rename_by(self, path: &Path, rename: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
@@ -161,22 +152,56 @@ impl NewFile {
     }
 }
 
+/// Renames a file. No other file may have the new name.
+fn rename_to_new(old: &Path, new: &Path) -> io::Result<()> {
+    let Err(error) = TempPath::try_from_path(old)?.persist_noclobber(new) else { return Ok(()) };
+    let old = error.path.keep().map_err(|e| e.error)?;
+    match error.error {
+        // The file system can neither rename without replacing nor make links, as many on a network.
+        e if is_unsupported(&e) => match fs::symlink_metadata(new) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => fs::rename(old, new),
+        },
+        e => Err(e),
+    }
+}
+
 /// Whether a file system has no such function: ENOSYS or EOPNOTSUPP, and EINVAL or EPERM from those on a network.
 fn is_unsupported(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     matches!(error.kind(), Unsupported | InvalidInput | PermissionDenied)
 }
 
+/// How often a claim of another process is looked at.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The file of the last claim. The next claim renames it: creating a file soon after others were deleted is slow on some
+/// file systems, such as ext4.
+static ENDED: Mutex<Option<Temporary>> = Mutex::new(None);
+
+fn ended_claim() -> MutexGuard<'static, Option<Temporary>> {
+    ENDED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The right to work on an output, which only one process has. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Claim {
-    _file: Option<Temporary>,
+    file: Option<Temporary>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            let before = ended_claim().replace(file);
+            drop(before);
+        }
+    }
 }
 
 impl Claim {
     /// The claim on an output that needs none.
     pub fn none() -> Self {
-        Self { _file: None }
+        Self { file: None }
     }
 
     /// Claims the output at `path`. If another process has the claim, waits until it ends, or returns `None`.
@@ -187,19 +212,22 @@ impl Claim {
         let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let path = folder_of(path).join(format!("{PREFIX}{hash}.lock"));
         loop {
+            if let Some(claim) = Self::by_renaming(&path) {
+                return Ok(Some(claim));
+            }
             let mut live = live();
             let Some(file) = open_claim(&path)? else { continue };
             match file.try_lock() {
                 _ if path.is_symlink() => return Ok(Some(Self::none())), // not by this program
                 Ok(()) if is_same_file(&file.metadata(), &fs::symlink_metadata(&path)) => {
                     live.files.insert(path.clone());
-                    return Ok(Some(Self { _file: Some(Temporary { path, file }) }));
+                    return Ok(Some(Self { file: Some(Temporary { path, file }) }));
                 }
                 Ok(()) => {} // another process has just removed it
                 Err(TryLockError::WouldBlock) if !wait => return Ok(None),
                 Err(TryLockError::WouldBlock) => {
                     drop(live);
-                    file.lock()?;
+                    thread::sleep(PATIENCE); // its file may get the name of another claim, so its lock is no sign
                 }
                 Err(TryLockError::Error(_)) => {
                     let _ = fs::remove_file(&path);
@@ -207,6 +235,23 @@ impl Claim {
                 }
             }
         }
+    }
+
+    /// Claims the output whose claims have the name `path` with the file of the last claim, which is locked already.
+    fn by_renaming(path: &Path) -> Option<Self> {
+        let mut file = ended_claim().take()?;
+        if file.path.parent() != path.parent() || !file.has_its_name() {
+            return None;
+        }
+        let mut live = live();
+        let renamed = rename_to_new(&file.path, path);
+        if renamed.is_ok() {
+            live.files.remove(&file.path);
+            live.files.insert(path.to_path_buf());
+            file.path = path.to_path_buf();
+        }
+        drop(live); // before the file, which needs the lock to be removed
+        renamed.is_ok().then_some(Self { file: Some(file) })
     }
 }
 
@@ -284,11 +329,12 @@ mod tests {
         let old = fs::File::options().write(true).open(path(".vae-abcdef.tmp")).expect("a file");
         old.set_modified(std::time::SystemTime::now() - Duration::from_secs(25 * 60 * 60)).expect("a time");
         remove_leftovers(folder.path());
-        assert!(live.0.path.exists() && claim._file.as_ref().is_some_and(|file| file.path.exists()));
+        assert!(live.0.path.exists() && claim.file.as_ref().is_some_and(|file| file.path.exists()));
         assert_eq!(path(&own).exists(), BOOT.is_empty());
         assert_eq!(elsewhere.map(|name| path(name).exists()), [true, false, true, true]);
         assert!(!path(leftovers[1]).exists());
         drop((live, claim));
+        finish();
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 3);
     }
 

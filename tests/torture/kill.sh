@@ -72,20 +72,21 @@ echo "$kills kills at random moments: $completed runs were complete before; outp
     "$(printf '%s\n' "${done_at_kill[@]}" | sort -n | tr '\n' ' ')"
 echo "leftovers of these, removed by the second run: $leftovers"
 
-# Kills a run when it enters a system call for the 20th time: inject NAME CALL LEFTOVERS OUTPUTS.
+# Kills a run when it enters a system call for the nth time: inject NAME CALL N LEFTOVERS OUTPUTS.
 inject() {
     local before=$leftovers
-    { strace -f -q -o /dev/null -e "trace=$2" -e "inject=$2:signal=KILL:when=20" "${encode[@]}" d pictures/* &&
+    { strace -f -q -o /dev/null -e "trace=$2" -e "inject=$2:signal=KILL:when=$3" "${encode[@]}" d pictures/* &&
         fail "$1: the run was not killed"; } 2>/dev/null
     check d "$1"
     echo "$1: $((leftovers - before)) leftovers, removed by the second run; outputs: ${done_at_kill[-1]}"
-    ((leftovers - before == $3 && done_at_kill[-1] == $4)) || fail "$1: not the right moment"
+    ((leftovers - before == $4 && done_at_kill[-1] == $5)) || fail "$1: not the right moment"
 }
 
 if strace -o /dev/null true 2>/dev/null; then
-    inject "killed before the flush" fsync 2 19
-    inject "killed at the rename" renameat2 2 19
-    inject "killed after the rename" unlink 1 20
+    inject "killed before the flush" fsync 20 2 19
+    # Each output is renamed, and before each but the first, the file of the claim.
+    inject "killed at the rename" renameat2 39 2 19
+    inject "killed after the rename" renameat2 40 1 20
     for signal in INT TERM HUP; do
         # The flush is slow, so that the signal arrives while there is a temporary file.
         # `env` is needed because bash starts background processes with SIGINT ignored.
