@@ -245,7 +245,7 @@ impl Model {
         let small = side / self.config.downscale();
         let noise = |shape: [usize; 4]| Generator::new(0).randn_tensor(&shape, &Device::Cpu);
         Ok(match task {
-            Task::Encode => noise([batch, self.config.in_channels, side, side])?.affine(0.5, 0.0)?,
+            Task::Encode => noise([batch, 3, side, side])?.affine(0.5, 0.0)?,
             Task::Decode => {
                 self.config.unscale(&noise([batch, self.config.latent_channels, small, small])?)?
             }
@@ -279,18 +279,19 @@ impl Model {
             None => Ok(x),
         };
         let latents = config.latent_channels;
+        let kl = config.kl().expect("an AutoencoderKL");
         Ok(match task {
             Task::Encode => {
-                let encoder = Encoder::new(config, load.under("encoder"))?;
-                let quant_conv = point(config.use_quant_conv, 2 * latents, "quant_conv")?;
+                let encoder = Encoder::new(kl, latents, load.under("encoder"))?;
+                let quant_conv = point(kl.use_quant_conv, 2 * latents, "quant_conv")?;
                 Box::new(move |x, space| {
                     let h = encoder.forward(x, space, &mut ())?;
                     apply(&quant_conv, h, space)
                 })
             }
             Task::Decode => {
-                let post_quant_conv = point(config.use_post_quant_conv, latents, "post_quant_conv")?;
-                let decoder = Decoder::new(config, load.under("decoder"))?;
+                let post_quant_conv = point(kl.use_post_quant_conv, latents, "post_quant_conv")?;
+                let decoder = Decoder::new(kl, latents, load.under("decoder"))?;
                 Box::new(move |x, space| {
                     let z = apply(&post_quant_conv, x, space)?;
                     decoder.forward(z, space, &mut ())

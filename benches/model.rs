@@ -25,9 +25,10 @@ fn main() -> Result<()> {
     let config = Config::from_json(CONFIG).map_err(candle_core::Error::wrap)?;
     let cpu = Cpu::new().map_err(candle_core::Error::wrap)?;
     let ours = AutoencoderKl::new(&cpu, &config, formula::var_builder())?;
+    let kl = config.kl().expect("an AutoencoderKL");
     let stock_config = AutoEncoderKLConfig {
-        block_out_channels: config.block_out_channels.clone(),
-        layers_per_block: config.layers_per_block,
+        block_out_channels: kl.block_out_channels.clone(),
+        layers_per_block: kl.layers_per_block,
         ..AutoEncoderKLConfig::default()
     };
     let stock = AutoEncoderKL::new(formula::var_builder(), 3, 3, stock_config)?;

@@ -2,7 +2,7 @@
 //!
 //! It uses candle's own operations: it is slow, and shares no arithmetic with [`crate::model`] and its kernels.
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_core::{DType, Device, Error, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 use candle_transformers::models::stable_diffusion::vae::{AutoEncoderKL, AutoEncoderKLConfig};
@@ -17,17 +17,19 @@ pub struct Stock(AutoEncoderKL);
 impl Stock {
     /// Creates the model from the tensors of a checkpoint; it is an error if one is missing or has the wrong shape.
     pub fn new(config: &Config, tensors: Box<dyn SimpleBackend>, device: &Device) -> Result<Self> {
+        let kl =
+            config.kl().ok_or_else(|| Error::Msg("the config is not that of an AutoencoderKL".into()))?;
         let stock = AutoEncoderKLConfig {
-            block_out_channels: config.block_out_channels.clone(),
-            layers_per_block: config.layers_per_block,
+            block_out_channels: kl.block_out_channels.clone(),
+            layers_per_block: kl.layers_per_block,
             latent_channels: config.latent_channels,
-            norm_num_groups: config.norm_num_groups,
-            use_quant_conv: config.use_quant_conv,
-            use_post_quant_conv: config.use_post_quant_conv,
+            norm_num_groups: kl.norm_num_groups,
+            use_quant_conv: kl.use_quant_conv,
+            use_post_quant_conv: kl.use_post_quant_conv,
         };
         let tensors = ZeroVariance { tensors, channels: config.latent_channels };
         let tensors = VarBuilder::from_backend(Box::new(tensors), DType::F32, device.clone());
-        Ok(Self(AutoEncoderKL::new(tensors, config.in_channels, config.out_channels, stock)?))
+        Ok(Self(AutoEncoderKL::new(tensors, 3, 3, stock)?))
     }
 
     /// Encodes pixels `[1, 3, h, w]` in −1..1; returns the posterior's mean `[1, 4, h/8, w/8]`.

@@ -30,7 +30,7 @@ pub use modules::Module;
 pub use pipeline::Pipeline;
 pub use weights::Weights;
 
-use crate::model::{Config, ConfigError, Parameters};
+use crate::model::{Config, ConfigError, Parameters, Scaling, Tensors};
 
 /// Which checkpoint to open, as `--model` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,8 +170,12 @@ impl Checkpoint {
         let text = std::fs::read_to_string(&config)
             .map_err(|reason| CheckpointError::Read { path: config.clone(), reason })?;
         let folder = config.parent().map(Path::to_path_buf);
-        let config = parse_config(&text, &config)?;
-        Ok(Self { config, weights: Weights::open(&weights)?, origin, folder, warning: None })
+        let mut config = parse_config(&text, &config)?;
+        let weights = Weights::open(&weights)?;
+        if config.scaling.is_none() {
+            config.scaling = batch_norm_scaling(config.latent_channels, &weights)?;
+        }
+        Ok(Self { config, weights, origin, folder, warning: None })
     }
 
     /// The content of `config.json`.
@@ -206,7 +210,7 @@ impl Checkpoint {
 
     /// The tree of modules.
     pub fn modules(&self) -> Module {
-        Module::of(&self.weights.contents(), self.config.norm_num_groups)
+        Module::of(&self.weights.contents(), self.config.kl().map_or(0, |kl| kl.norm_num_groups))
     }
 
     /// The pipeline that the checkpoint belongs to, if `model_index.json` is in the parent folder, in the cache or on the
@@ -223,6 +227,28 @@ impl Checkpoint {
     /// The tensors in the form that the model's constructors take.
     pub fn parameters(&self) -> Parameters {
         Parameters::new(self.weights.clone())
+    }
+}
+
+/// The scaling of FLUX.2, whose statistics are tensors. `None` if there are no such tensors.
+fn batch_norm_scaling(
+    latent_channels: usize,
+    tensors: &impl Tensors,
+) -> Result<Option<Scaling>, CheckpointError> {
+    if !tensors.contains("bn.running_mean") {
+        return Ok(None);
+    }
+    let read = |name| -> candle_core::Result<Vec<f32>> {
+        Ok(tensors.get(name, &[4 * latent_channels])?.to_f32()?.into_owned())
+    };
+    let layout = |e: candle_core::Error| CheckpointError::Layout(e.to_string());
+    let (mean, var) = (read("bn.running_mean").map_err(layout)?, read("bn.running_var").map_err(layout)?);
+    let is_usable = |(mean, var): (&f32, &f32)| mean.is_finite() && var.is_finite() && *var >= 0.0;
+    match mean.iter().zip(&var).all(is_usable) {
+        true => Ok(Some(Scaling::flux2(&mean, &var))),
+        false => {
+            Err(CheckpointError::Layout("`bn.running_mean` or `bn.running_var` has invalid values".into()))
+        }
     }
 }
 

@@ -7,7 +7,6 @@ use candle_core::Tensor;
 
 use vae::checkpoint::{Source, built_in};
 use vae::latents::{Header, Latents, Provenance};
-use vae::model::Config;
 use vae::picture::{MAX_PIXELS, Picture};
 
 use super::args::DecodeArgs;
@@ -72,14 +71,16 @@ impl Run<'_> {
         }
         let config = timed(&mut stages.load_ms, || session.config())?;
         let size = latents.provenance.original_size.filter(|_| args.original_size);
-        check_size(&latents, size, config, session)?;
+        let [channels, height, width] = scaling::shape_of_z(&latents, config, args)?;
+        if channels != config.latent_channels {
+            bail!("the latents have {channels} channels, but the model decodes {}", config.latent_channels);
+        }
+        let decoded = (width * config.downscale(), height * config.downscale());
+        check_size(decoded, size, session)?;
         if args.original_size && size.is_none() {
             bail!("no original_size in its metadata: omit --original-size");
         }
-        let (width, height) = size.unwrap_or_else(|| {
-            let (step, sides) = (config.downscale(), latents.tensor.dims());
-            (sides[3] * step, sides[2] * step)
-        });
+        let (width, height) = size.unwrap_or(decoded);
         job.destination.picture_format(args.quality.quality)?.check_size(width, height)?;
         let mut warnings = Vec::new();
         warnings.extend(check_origin(&latents, session)?);
@@ -184,18 +185,12 @@ pub fn decode_latents(
     })
 }
 
-/// Checks that the model can decode latents of this shape, and that the pictures are not too large, also after they are
-/// resized.
-fn check_size(latents: &Latents, resized: Option<Size>, config: &Config, session: &Session) -> Result<()> {
-    let (_, channels, height, width) = latents.tensor.dims4()?;
-    if channels != config.latent_channels {
-        bail!("the latents have {channels} channels, but the model decodes {}", config.latent_channels);
-    }
-    let pixels = height as u64 * width as u64 * (config.downscale() as u64).pow(2);
+/// Checks that decoded pictures are not too large, also after they are resized.
+fn check_size(size: Size, resized: Option<Size>, session: &Session) -> Result<()> {
+    let pixels = size.0 as u64 * size.1 as u64;
     if pixels > MAX_PIXELS {
         bail!("the decoded picture would have {pixels} pixels; the limit is {MAX_PIXELS}");
     }
-    let size = (width * config.downscale(), height * config.downscale());
     if let Some(resized) = resized {
         check_original_size(resized, size)?;
     }

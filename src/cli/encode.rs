@@ -5,7 +5,6 @@ use candle_core::{Device, Tensor};
 
 use vae::checkpoint::Source;
 use vae::latents::{Draw, Latents};
-use vae::model::Posterior;
 use vae::noise::Generator;
 use vae::picture::{Format, Picture};
 
@@ -55,8 +54,8 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     record.shape = Some(tensor.dims().to_vec());
 
     let mut provenance = session.provenance()?;
-    provenance.draw =
-        Some(if args.encoding.mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
+    let mean = args.encoding.mean || session.config()?.draws_mean();
+    provenance.draw = Some(if mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
     provenance.precision = stages.encode.dtype.map(str::to_string);
     provenance.original_size = Some(original_size);
     provenance.encoded_size = Some((picture.width(), picture.height()));
@@ -84,9 +83,9 @@ pub fn preprocess(
     let bytes = timed(&mut stages.preprocess_ms, || input.take())?;
     let original = Picture::size_of(&bytes)?;
     Picture::preprocessed_size(original, multiple)?;
-    let step = timed(&mut stages.load_ms, || session.config())?.downscale();
+    let step = timed(&mut stages.load_ms, || session.config())?.multiple();
     if !multiple.is_multiple_of(step) {
-        let message = format!("--multiple must be a multiple of {step}, the model's downscale factor");
+        let message = format!("--multiple must be a multiple of {step} for this model");
         return Err(Failure::Usage(message).into());
     }
     session.check_memory(Work::Encode { file: bytes.len(), original, multiple })?;
@@ -114,8 +113,8 @@ pub fn encode_picture(
         trace.tensor("h", &h)?;
         let moments = encoder.moments(&h)?;
         trace.tensor("moments", &moments)?;
-        let posterior = Posterior::new(&moments)?;
-        let z = if encoding.mean {
+        let posterior = encoder.posterior(&moments)?;
+        let z = if encoding.mean || config.draws_mean() {
             posterior.mean().clone()
         } else {
             posterior.sample(&generator.randn_tensor(posterior.mean().dims(), &Device::Cpu)?)?

@@ -69,8 +69,14 @@ impl Recipe {
         let config = checkpoint.config();
         let mut recipe = Self(BTreeMap::new());
         recipe.set("model_sha256", checkpoint.weights().sha256()?);
-        recipe.set("scaling_factor", config.scaling_factor);
-        recipe.set("shift_factor", config.shift_factor.unwrap_or(0.0));
+        if let Some(scaling) = &config.scaling {
+            recipe.set("scaling_factor", scaling.factor);
+            recipe.set("shift_factor", scaling.shift);
+            if let Some(statistics) = &scaling.statistics {
+                recipe.set("latents_mean", format!("{:?}", statistics.mean));
+                recipe.set("latents_std", format!("{:?}", statistics.std));
+            }
+        }
         Ok(recipe)
     }
 

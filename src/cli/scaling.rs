@@ -3,9 +3,9 @@
 use anyhow::Result;
 use candle_core::Tensor;
 
+use vae::latents::Latents;
 use vae::latents::summary::{looks_scaled, usual_rms};
-use vae::latents::{Latents, Scaling};
-use vae::model::{self, Config};
+use vae::model::{Config, Scaling, UnknownScaling};
 use vae::statistics::Statistics;
 
 use super::args::DecodeArgs;
@@ -20,40 +20,54 @@ const VERY_CLEAR: f64 = 2.0;
 const FAR: f64 = 4.0;
 
 /// Undoes the scaling.
+///
+/// # Errors
+/// If the latents are scaled, and neither their file nor the model states how.
 pub fn unscale(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Tensor> {
-    let scaling = scaling(latents, config, args);
-    Ok(match scaling.scaled {
-        true => model::unscale(&latents.tensor, scaling.factor, scaling.shift)?,
+    Ok(match is_scaled(latents, args) {
+        true => scaling(latents, config)?.unscale(&latents.tensor)?,
         false => latents.tensor.clone(),
     })
 }
 
-/// The metadata of the file decides whether latents are scaled, and by which factor. Without metadata, they count as
-/// scaled by the model's factor, unless `--unscaled` is given.
-fn scaling(latents: &Latents, config: &Config, args: &DecodeArgs) -> Scaling {
-    latents.provenance.scaling.unwrap_or(Scaling {
-        factor: config.scaling_factor,
-        shift: config.shift_factor.unwrap_or(0.0),
-        scaled: !args.unscaled,
-    })
+/// Whether latents are scaled. The metadata of the file decides. Without it, they count as scaled, unless `--unscaled` is
+/// given.
+pub fn is_scaled(latents: &Latents, args: &DecodeArgs) -> bool {
+    latents.provenance.scaled.unwrap_or(!args.unscaled)
+}
+
+/// How latents are scaled, or would be: as the metadata of the file states, or else as the model.
+fn scaling<'a>(latents: &'a Latents, config: &'a Config) -> Result<&'a Scaling, UnknownScaling> {
+    latents.provenance.scaling.as_ref().map_or_else(|| config.scaling(), Ok)
+}
+
+/// Returns the channels and the sides of z for these latents.
+///
+/// # Errors
+/// Those of [`unscale`].
+pub fn shape_of_z(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<[usize; 3]> {
+    let (_, channels, height, width) = latents.tensor.dims4()?;
+    let patch = if is_scaled(latents, args) { scaling(latents, config)?.patch } else { 1 };
+    Ok([channels / (patch * patch), height * patch, width * patch])
 }
 
 /// Returns a warning if the values do not look as they should, or if the metadata contradicts an option.
 pub fn check(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Option<String>> {
-    let Scaling { factor, scaled, .. } = scaling(latents, config, args);
+    let scaled = is_scaled(latents, args);
     let word = |scaled: bool| if scaled { "scaled" } else { "unscaled" };
-    let is_stated = latents.provenance.scaling.is_some();
+    let is_stated = latents.provenance.scaled.is_some();
     if is_stated && (args.scaled && !scaled || args.unscaled && scaled) {
         let (stated, option) = (word(scaled), word(!scaled));
         return Ok(Some(format!("its metadata states that the latents are {stated}; --{option} is ignored")));
     }
+    let Ok(scaling) = scaling(latents, config) else { return Ok(None) };
     let rms = Statistics::of(&latents.tensor.flatten_all()?.to_vec1::<f32>()?).rms();
-    let usual = usual_rms(factor);
+    let unscaled = usual_rms(scaling);
     let usual =
-        format!("rms {rms:.2}; scaled latents of this model have about 1, unscaled ones about {usual:.2}");
+        format!("rms {rms:.2}; scaled latents of this model have about 1, unscaled ones about {unscaled:.2}");
     let is_assumed = !is_stated && !args.scaled && !args.unscaled;
     let margin = if is_assumed { CLEAR } else { VERY_CLEAR };
-    let looks = looks_scaled(rms, factor, margin).filter(|_| config.latent_channels == 4);
+    let looks = looks_scaled(rms, scaling, margin).filter(|_| config.latent_channels == 4);
     Ok(match looks {
         Some(looks) if looks != scaled => {
             let reason = match (is_stated, is_assumed) {
@@ -64,7 +78,7 @@ pub fn check(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Op
             let (looks, decoded) = (word(looks), word(scaled));
             Some(format!("the latents look {looks} ({usual}), but are decoded as {decoded}: {reason}"))
         }
-        None if rms > FAR * usual_rms(factor).max(1.0) => {
+        None if rms > FAR * unscaled.max(1.0) => {
             Some(format!("the latents are unusually large ({usual}); check whether they are of this model"))
         }
         _ => None,

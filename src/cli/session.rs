@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 
 use vae::checkpoint::{Checkpoint, Source, Variant};
 use vae::device::{Device, Error, Precision};
-use vae::latents::{Provenance, Scaling};
+use vae::latents::Provenance;
 use vae::model::{Config, DecodeLatents, EncodePictures, Parameters};
 
 use super::args::ModelArgs;
@@ -163,11 +163,8 @@ impl<'a> Session<'a> {
             model_revision: checkpoint.origin().revision.clone(),
             note: checkpoint.origin().note.map(str::to_string),
             model_sha256: Some(sha256.to_string()),
-            scaling: Some(Scaling {
-                factor: config.scaling_factor,
-                shift: config.shift_factor.unwrap_or(0.0),
-                scaled: true,
-            }),
+            scaling: config.scaling.clone(),
+            scaled: Some(true),
             ..Provenance::default()
         })
     }

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use crate::model::Scaling;
+
 pub use header::Header;
 pub use summary::Summary;
 
@@ -51,8 +53,10 @@ pub struct Provenance {
     pub model_revision: Option<String>,
     /// The SHA-256 digest of the weights file, in hexadecimal.
     pub model_sha256: Option<String>,
-    /// How the values relate to those that the VAE computed.
+    /// The scaling of the VAE.
     pub scaling: Option<Scaling>,
+    /// Whether the scaling has been applied to the values. If not, they are z, as the VAE computed it.
+    pub scaled: Option<bool>,
     /// How the values were taken from the posterior.
     pub draw: Option<Draw>,
     /// The precision of the encoder on a CUDA device: `f16`, `bf16` or `f32`; `None` on the CPU.
@@ -65,17 +69,6 @@ pub struct Provenance {
     pub note: Option<String>,
     /// Further keys and values, such as the digest of the input and the settings that `vae encode` stores.
     pub other: BTreeMap<String, String>,
-}
-
-/// The scaling of the VAE, and whether it has been applied.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scaling {
-    /// The `scaling_factor` of the model's config.
-    pub factor: f64,
-    /// The `shift_factor` of the model's config; 0 if it has none.
-    pub shift: f64,
-    /// Whether the values are `(z − shift) · factor`, which diffusion models expect, or z.
-    pub scaled: bool,
 }
 
 /// How latents were taken from the posterior.

@@ -6,7 +6,9 @@
 //! | `software` | `vae` and its version |
 //! | `model`, `model_revision`, `model_sha256` | the VAE: hub id or path, commit, digest of the weights file |
 //! | `scaling_factor`, `shift_factor` | numbers |
-//! | `scaled` | `true` if `latents = (z − shift) · factor` |
+//! | `latents_mean`, `latents_std` | a number for each channel, as a JSON list; absent for most models |
+//! | `patch_size` | `2` if squares of 2 × 2 pixels of z are channels, as for FLUX.2; else absent |
+//! | `scaled` | `true` if `latents = (patches(z) − shift − mean) · factor / std`, `false` if they are z |
 //! | `posterior` | `sample` or `mean` |
 //! | `seed` | the seed of the sample |
 //! | `precision` | of the encoder on a CUDA device: `f16`, `bf16` or `f32`; absent if the CPU computed |
@@ -22,10 +24,11 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
+use crate::model::{ChannelStatistics, Scaling};
 use crate::picture::MAX_PIXELS;
 use crate::picture::description::{SOFTWARE, is_vae};
 
-use super::{Draw, Latents, LatentsError, Provenance, Scaling};
+use super::{Draw, Latents, LatentsError, Provenance};
 
 /// The version of the metadata that this program writes and reads.
 pub const FORMAT_VERSION: &str = "1";
@@ -133,15 +136,21 @@ impl Provenance {
             Some(Draw::Sample { seed }) => (Some("sample"), Some(seed.to_string())),
             None => (None, None),
         };
+        let scaling = self.scaling.as_ref();
+        let statistics = scaling.and_then(|scaling| scaling.statistics.as_ref());
+        let list = |numbers: &[f64]| serde_json::Value::from(numbers).to_string();
         let known = [
             ("format_version", Some(FORMAT_VERSION.to_string())),
             ("software", Some(SOFTWARE.to_string())),
             ("model", self.model.clone()),
             ("model_revision", self.model_revision.clone()),
             ("model_sha256", self.model_sha256.clone()),
-            ("scaling_factor", self.scaling.map(|s| s.factor.to_string())),
-            ("shift_factor", self.scaling.map(|s| s.shift.to_string())),
-            ("scaled", self.scaling.map(|s| s.scaled.to_string())),
+            ("scaling_factor", scaling.map(|s| s.factor.to_string())),
+            ("shift_factor", scaling.map(|s| s.shift.to_string())),
+            ("latents_mean", statistics.map(|s| list(&s.mean))),
+            ("latents_std", statistics.map(|s| list(&s.std))),
+            ("patch_size", scaling.filter(|s| s.patch != 1).map(|s| s.patch.to_string())),
+            ("scaled", self.scaled.map(|scaled| scaled.to_string())),
             ("posterior", posterior.map(str::to_string)),
             ("seed", seed),
             ("precision", self.precision.clone()),
@@ -158,8 +167,6 @@ impl Provenance {
         if text("format_version").as_deref() != Some(FORMAT_VERSION) {
             return Err(LatentsError::Version(text("format_version").unwrap_or_default()));
         }
-        let factor = parse(metadata, "scaling_factor", |v| v.parse().ok().filter(|f: &f64| f.is_normal()))?;
-        let shift = parse(metadata, "shift_factor", |v| v.parse().ok().filter(|f: &f64| f.is_finite()))?;
         let scaled = parse(metadata, "scaled", |v| v.parse().ok())?;
         let seed = parse(metadata, "seed", |v| v.parse().ok())?;
         let draw = parse(metadata, "posterior", |v| match v {
@@ -171,11 +178,8 @@ impl Provenance {
             model: text("model"),
             model_revision: text("model_revision"),
             model_sha256: text("model_sha256"),
-            scaling: factor.zip(scaled).map(|(factor, scaled)| Scaling {
-                factor,
-                shift: shift.unwrap_or(0.0),
-                scaled,
-            }),
+            scaling: parse_scaling(metadata)?,
+            scaled,
             draw,
             precision: text("precision"),
             original_size: parse(metadata, "original_size", parse_size)?,
@@ -187,7 +191,7 @@ impl Provenance {
 }
 
 /// The keys of the fields of a [`Provenance`], and those that state the format.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 17] = [
     "format_version",
     "software",
     "model",
@@ -195,6 +199,9 @@ const KEYS: [&str; 14] = [
     "model_sha256",
     "scaling_factor",
     "shift_factor",
+    "latents_mean",
+    "latents_std",
+    "patch_size",
     "scaled",
     "posterior",
     "seed",
@@ -219,6 +226,35 @@ fn parse<T>(
     parser(value).map(Some).ok_or_else(|| LatentsError::Metadata { key, value: value.clone() })
 }
 
+/// Parses the scaling of the VAE.
+fn parse_scaling(metadata: &HashMap<String, String>) -> Result<Option<Scaling>, LatentsError> {
+    let factor = parse(metadata, "scaling_factor", |v| v.parse().ok().filter(|f: &f64| f.is_normal()))?;
+    let shift = parse(metadata, "shift_factor", |v| v.parse().ok().filter(|f: &f64| f.is_finite()))?;
+    let patch = parse(metadata, "patch_size", |v| v.parse().ok().filter(|p| (1..=2).contains(p)))?;
+    let numbers = |key, is_usable: fn(&f64) -> bool| {
+        parse(metadata, key, |v| {
+            let numbers: Vec<f64> = serde_json::from_str(v).ok()?;
+            numbers.iter().all(is_usable).then_some(numbers)
+        })
+    };
+    let mean = numbers("latents_mean", |mean| mean.is_finite())?;
+    let std = numbers("latents_std", |std| std.is_normal() && *std > 0.0)?;
+    let statistics = match (mean, std) {
+        (Some(mean), Some(std)) if mean.len() == std.len() => Some(ChannelStatistics { mean, std }),
+        (None, None) => None,
+        _ => {
+            let value = metadata.get("latents_std").cloned().unwrap_or_default();
+            return Err(LatentsError::Metadata { key: "latents_std", value });
+        }
+    };
+    Ok(factor.map(|factor| Scaling {
+        patch: patch.unwrap_or(1),
+        factor,
+        shift: shift.unwrap_or(0.0),
+        statistics,
+    }))
+}
+
 /// Parses `WIDTHxHEIGHT`, up to [`MAX_PIXELS`].
 fn parse_size(text: &str) -> Option<(usize, usize)> {
     let side = |s: &str| s.parse::<u16>().ok().filter(|&s| s > 0).map(usize::from);
@@ -236,7 +272,8 @@ mod tests {
             model: Some("owner/name".into()),
             model_revision: None,
             model_sha256: Some("ab".into()),
-            scaling: Some(Scaling { factor: 0.18215, shift: 0.0, scaled: true }),
+            scaling: Some(Scaling::new(0.18215, 0.0)),
+            scaled: Some(true),
             draw: Some(Draw::Sample { seed: u64::MAX }),
             precision: Some("bf16".into()),
             original_size: Some((516, 484)),
@@ -250,7 +287,10 @@ mod tests {
 
     #[test]
     fn reading_a_file_returns_what_was_written() {
-        let written = latents();
+        let mut written = latents();
+        let statistics = ChannelStatistics { mean: vec![-1.6574, 0.0, 1e-7], std: vec![8.4927, 1.0, 0.5] };
+        written.provenance.scaling =
+            Some(Scaling { patch: 2, statistics: Some(statistics), ..Scaling::new(0.5, 0.1) });
         for dtype in [DType::F32, DType::F16] {
             let read =
                 Latents::from_safetensors(&written.to_safetensors(dtype).expect("writes")).expect("reads");
@@ -294,7 +334,8 @@ mod tests {
 
     #[test]
     fn every_key_of_a_provenance_is_known() {
-        let provenance = latents().provenance;
+        let mut provenance = latents().provenance;
+        provenance.scaling = Some(Scaling::flux2(&[0.5], &[2.0]));
         let written = Provenance { model_revision: Some("main".into()), ..provenance }.to_metadata();
         let unknown: Vec<_> = written.keys().filter(|key| !KEYS.contains(&key.as_str())).collect();
         assert_eq!(unknown, ["multiple"]);
@@ -305,6 +346,10 @@ mod tests {
     fn invalid_metadata_is_refused() {
         for (key, value) in [
             ("format_version", "2"),
+            ("latents_mean", "[0]"),
+            ("latents_std", "[1]"),
+            ("latents_std", "1"),
+            ("patch_size", "3"),
             ("scaling_factor", "0"),
             ("scaling_factor", "NaN"),
             ("scaled", "yes"),

@@ -2,7 +2,7 @@
 //!
 //! A program that only encodes loads [`PictureEncoder`] alone, one that only decodes [`LatentDecoder`].
 
-use candle_core::{Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 
 use crate::kernels::{Backend, ConvKind, FeatureMap, Shape, Workspace};
 
@@ -10,7 +10,7 @@ use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::layers::Conv2d;
 use super::parameters::Loader;
-use super::{Config, Observer, Parameters, Posterior};
+use super::{Config, Kl, Observer, Parameters, Posterior, RGB};
 
 /// The encoding half of a model, on any backend.
 pub trait EncodePictures: Send + Sync {
@@ -22,7 +22,12 @@ pub trait EncodePictures: Send + Sync {
 
     /// Pixels `[n, 3, h, w]` in −1..1 → the distribution of their latents.
     fn encode(&self, x: &Tensor) -> Result<Posterior> {
-        Posterior::new(&self.moments(&self.h(x, &mut ())?)?)
+        self.posterior(&self.moments(&self.h(x, &mut ())?)?)
+    }
+
+    /// Moments → the distribution of the latents.
+    fn posterior(&self, moments: &Tensor) -> Result<Posterior> {
+        Posterior::new(moments)
     }
 }
 
@@ -57,11 +62,12 @@ impl<B: Backend> PictureEncoder<B> {
     pub fn new(backend: &B, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
         let tensors = tensors.into();
         let load = Loader::new(backend, &tensors);
-        let moments = 2 * config.latent_channels;
-        let quant_conv = || Conv2d::new(moments, moments, ConvKind::Point, load.under("quant_conv"));
+        let kl = kl(config)?;
+        let (inner, z) = (kl.inner_channels(config.latent_channels), config.latent_channels);
+        let quant_conv = || Conv2d::new(2 * inner, 2 * z, ConvKind::Point, load.under("quant_conv"));
         Ok(Self {
-            encoder: Encoder::new(config, load.under("encoder"))?,
-            quant_conv: config.use_quant_conv.then(quant_conv).transpose()?,
+            encoder: Encoder::new(kl, inner, load.under("encoder"))?,
+            quant_conv: kl.use_quant_conv.then(quant_conv).transpose()?,
             config: config.clone(),
             backend: backend.clone(),
         })
@@ -72,10 +78,9 @@ impl<B: Backend> EncodePictures for PictureEncoder<B> {
     fn h(&self, x: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
         let (_, channels, height, width) = x.dims4()?;
         let least = self.config.downscale();
-        if channels != self.config.in_channels || height < least || width < least {
+        if channels != RGB || height < least || width < least {
             candle_core::bail!(
-                "the encoder's input must be [n, {}, h, w] with sides of at least {least}, not {:?}",
-                self.config.in_channels,
+                "the encoder's input must be [n, {RGB}, h, w] with sides of at least {least}, not {:?}",
                 x.dims()
             );
         }
@@ -109,11 +114,12 @@ impl<B: Backend> LatentDecoder<B> {
     pub fn new(backend: &B, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
         let tensors = tensors.into();
         let load = Loader::new(backend, &tensors);
-        let c = config.latent_channels;
-        let post_quant_conv = || Conv2d::new(c, c, ConvKind::Point, load.under("post_quant_conv"));
+        let kl = kl(config)?;
+        let (inner, z) = (kl.inner_channels(config.latent_channels), config.latent_channels);
+        let post_quant_conv = || Conv2d::new(z, inner, ConvKind::Point, load.under("post_quant_conv"));
         Ok(Self {
-            post_quant_conv: config.use_post_quant_conv.then(post_quant_conv).transpose()?,
-            decoder: Decoder::new(config, load.under("decoder"))?,
+            post_quant_conv: kl.use_post_quant_conv.then(post_quant_conv).transpose()?,
+            decoder: Decoder::new(kl, inner, load.under("decoder"))?,
             config: config.clone(),
             backend: backend.clone(),
         })
@@ -179,11 +185,15 @@ impl<B: Backend> AutoencoderKl<B> {
         self.encoder.encode(x)
     }
 
-    /// Unscaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped). [`Config::unscale`] undoes
-    /// the scaling of latents.
+    /// Unscaled latents `[n, 4, h/8, w/8]` → pixels `[n, 3, h, w]`, about −1..1 (not clamped).
+    /// [`Scaling::unscale`](super::Scaling::unscale) undoes the scaling of latents.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         self.decoder.decode(latents)
     }
+}
+
+fn kl(config: &Config) -> Result<&Kl> {
+    config.kl().ok_or_else(|| Error::Msg("the config is not that of an AutoencoderKL".into()))
 }
 
 /// `[n, c, h, w]` → `[n, c', h', w']`, one picture at a time, so that a batch needs no more memory than one picture.

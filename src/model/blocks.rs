@@ -4,7 +4,7 @@ use candle_core::Result;
 
 use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 
-use super::Config;
+use super::Kl;
 use super::layers::{Attention, Conv2d, GroupNorm};
 use super::parameters::Loader;
 
@@ -56,7 +56,7 @@ pub struct MidBlock<B: Backend> {
 
 impl<B: Backend> MidBlock<B> {
     /// `mid_block`; it has no attention if the config says so (`mid_block_add_attention`).
-    pub fn new(config: &Config, channels: usize, load: Loader<B>) -> Result<Self> {
+    pub fn new(config: &Kl, channels: usize, load: Loader<B>) -> Result<Self> {
         let groups = config.norm_num_groups;
         let resnet = |j: usize| ResnetBlock::new(groups, channels, channels, load.under("resnets").under(j));
         let attention = match config.mid_block_add_attention {
@@ -87,77 +87,98 @@ pub struct Resolution {
     pub layers: usize,
     /// Whether another resolution follows.
     pub resample: bool,
+    /// Whether attention follows each residual block.
+    pub attention: bool,
+}
+
+/// Residual blocks, each with an attention layer at some levels of some models.
+#[derive(Debug)]
+struct Layers<B: Backend> {
+    resnets: Vec<ResnetBlock<B>>,
+    /// One for each residual block, or none.
+    attentions: Vec<Attention<B>>,
+}
+
+impl<B: Backend> Layers<B> {
+    /// `resnets.{j}`, of which the first changes the number of channels, and `attentions.{j}`.
+    fn new(groups: usize, at: Resolution, load: &Loader<B>) -> Result<Self> {
+        let c_in = |j: usize| if j == 0 { at.c_in } else { at.c_out };
+        let resnet = |j| ResnetBlock::new(groups, c_in(j), at.c_out, load.under("resnets").under(j));
+        let attention = |j| Attention::new(groups, at.c_out, load.under("attentions").under(j));
+        let attentions = if at.attention { at.layers } else { 0 };
+        Ok(Self {
+            resnets: (0..at.layers).map(resnet).collect::<Result<_>>()?,
+            attentions: (0..attentions).map(attention).collect::<Result<_>>()?,
+        })
+    }
+
+    /// `[in, h, w]` → `[out, h, w]`
+    fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
+        let mut h = x;
+        for (j, resnet) in self.resnets.iter().enumerate() {
+            h = resnet.forward(h, workspace)?;
+            if let Some(attention) = self.attentions.get(j) {
+                h = attention.forward(h, workspace)?;
+            }
+        }
+        Ok(h)
+    }
 }
 
 /// Residual blocks, then a convolution that halves both sides.
 #[derive(Debug)]
 pub struct DownBlock<B: Backend> {
-    resnets: Vec<ResnetBlock<B>>,
+    layers: Layers<B>,
     downsampler: Option<Conv2d<B>>,
 }
 
 impl<B: Backend> DownBlock<B> {
     /// `down_blocks.{i}`
     pub fn new(groups: usize, at: Resolution, load: Loader<B>) -> Result<Self> {
-        let resnets = resnets(groups, at, &load)?;
+        let layers = Layers::new(groups, at, &load)?;
         let conv = load.under("downsamplers.0.conv");
         let downsampler = match at.resample {
             true => Some(Conv2d::new(at.c_out, at.c_out, ConvKind::Down2, conv)?),
             false => None,
         };
-        Ok(Self { resnets, downsampler })
+        Ok(Self { layers, downsampler })
     }
 
     /// `[in, h, w]` → `[out, h/2, w/2]`, or `[out, h, w]` in the last block
     pub fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
-        chain(&self.resnets, self.downsampler.as_ref(), x, workspace)
+        let h = self.layers.forward(x, workspace)?;
+        match &self.downsampler {
+            Some(downsampler) => downsampler.forward(h, workspace),
+            None => Ok(h),
+        }
     }
 }
 
 /// Residual blocks, then an upsampling that doubles both sides, and a convolution.
 #[derive(Debug)]
 pub struct UpBlock<B: Backend> {
-    resnets: Vec<ResnetBlock<B>>,
+    layers: Layers<B>,
     upsampler: Option<Conv2d<B>>,
 }
 
 impl<B: Backend> UpBlock<B> {
     /// `up_blocks.{i}`
     pub fn new(groups: usize, at: Resolution, load: Loader<B>) -> Result<Self> {
-        let resnets = resnets(groups, at, &load)?;
+        let layers = Layers::new(groups, at, &load)?;
         let conv = load.under("upsamplers.0.conv");
         let upsampler = match at.resample {
             true => Some(Conv2d::new(at.c_out, at.c_out, ConvKind::Up2, conv)?),
             false => None,
         };
-        Ok(Self { resnets, upsampler })
+        Ok(Self { layers, upsampler })
     }
 
     /// `[in, h, w]` → `[out, 2h, 2w]`, or `[out, h, w]` in the last block
     pub fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
-        chain(&self.resnets, self.upsampler.as_ref(), x, workspace)
-    }
-}
-
-/// `resnets`, of which the first changes the number of channels.
-fn resnets<B: Backend>(groups: usize, at: Resolution, load: &Loader<B>) -> Result<Vec<ResnetBlock<B>>> {
-    let c_in = |j: usize| if j == 0 { at.c_in } else { at.c_out };
-    let resnet = |j| ResnetBlock::new(groups, c_in(j), at.c_out, load.under("resnets").under(j));
-    (0..at.layers).map(resnet).collect()
-}
-
-fn chain<B: Backend>(
-    resnets: &[ResnetBlock<B>],
-    resampler: Option<&Conv2d<B>>,
-    x: B::Map,
-    workspace: &mut Workspace<B>,
-) -> Result<B::Map> {
-    let mut h = x;
-    for resnet in resnets {
-        h = resnet.forward(h, workspace)?;
-    }
-    match resampler {
-        Some(resampler) => resampler.forward(h, workspace),
-        None => Ok(h),
+        let h = self.layers.forward(x, workspace)?;
+        match &self.upsampler {
+            Some(upsampler) => upsampler.forward(h, workspace),
+            None => Ok(h),
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 use super::blocks::{MidBlock, Resolution, UpBlock};
 use super::layers::{Conv2d, GroupNorm};
 use super::parameters::Loader;
-use super::{Config, Observer};
+use super::{Kl, Observer, RGB};
 
 /// The decoding half.
 #[derive(Debug)]
@@ -20,10 +20,10 @@ pub struct Decoder<B: Backend> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Loads the tensors under `decoder`.
-    pub fn new(config: &Config, load: Loader<B>) -> Result<Self> {
+    /// Loads the tensors under `decoder`; z has `z_channels` channels.
+    pub fn new(config: &Kl, z_channels: usize, load: Loader<B>) -> Result<Self> {
         let groups = config.norm_num_groups;
-        let channels: Vec<usize> = config.block_out_channels.iter().rev().copied().collect(); // [512, 512, 256, 128]
+        let channels: Vec<usize> = config.decoder_channels().iter().rev().copied().collect(); // [512, 512, 256, 128]
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let up_block = |i: usize| {
             let at = Resolution {
@@ -31,15 +31,16 @@ impl<B: Backend> Decoder<B> {
                 c_out: channels[i],
                 layers: config.layers_per_block + 1,
                 resample: i + 1 < channels.len(),
+                attention: config.has_attention(channels.len() - 1 - i),
             };
             UpBlock::new(groups, at, load.under("up_blocks").under(i))
         };
         Ok(Self {
-            conv_in: Conv2d::new(config.latent_channels, first, ConvKind::Same, load.under("conv_in"))?,
+            conv_in: Conv2d::new(z_channels, first, ConvKind::Same, load.under("conv_in"))?,
             mid_block: MidBlock::new(config, first, load.under("mid_block"))?,
             up_blocks: (0..channels.len()).map(up_block).collect::<Result<_>>()?,
             conv_norm_out: GroupNorm::new(groups, last, Activation::Silu, load.under("conv_norm_out"))?,
-            conv_out: Conv2d::new(last, config.out_channels, ConvKind::Same, load.under("conv_out"))?,
+            conv_out: Conv2d::new(last, RGB, ConvKind::Same, load.under("conv_out"))?,
         })
     }
 

@@ -7,7 +7,7 @@ use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 use super::blocks::{DownBlock, MidBlock, Resolution};
 use super::layers::{Conv2d, GroupNorm};
 use super::parameters::Loader;
-use super::{Config, Observer};
+use super::{Kl, Observer, RGB};
 
 /// The encoding half.
 #[derive(Debug)]
@@ -20,8 +20,9 @@ pub struct Encoder<B: Backend> {
 }
 
 impl<B: Backend> Encoder<B> {
-    /// Loads the tensors under `encoder`.
-    pub fn new(config: &Config, load: Loader<B>) -> Result<Self> {
+    /// Loads the tensors under `encoder`; h has `2 · channels` channels.
+    pub fn new(config: &Kl, channels: usize, load: Loader<B>) -> Result<Self> {
+        let moments = 2 * channels;
         let groups = config.norm_num_groups;
         let channels = &config.block_out_channels; // [128, 256, 512, 512]
         let (first, last) = (channels[0], channels[channels.len() - 1]);
@@ -31,12 +32,12 @@ impl<B: Backend> Encoder<B> {
                 c_out: channels[i],
                 layers: config.layers_per_block,
                 resample: i + 1 < channels.len(),
+                attention: config.has_attention(i),
             };
             DownBlock::new(groups, at, load.under("down_blocks").under(i))
         };
-        let moments = 2 * config.latent_channels;
         Ok(Self {
-            conv_in: Conv2d::new(config.in_channels, first, ConvKind::Same, load.under("conv_in"))?,
+            conv_in: Conv2d::new(RGB, first, ConvKind::Same, load.under("conv_in"))?,
             down_blocks: (0..channels.len()).map(down_block).collect::<Result<_>>()?,
             mid_block: MidBlock::new(config, last, load.under("mid_block"))?,
             conv_norm_out: GroupNorm::new(groups, last, Activation::Silu, load.under("conv_norm_out"))?,

@@ -4,7 +4,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `config` | `config.json` |
+//! | `config` | `config.json`: the network, its latents, and their scaling |
 //! | `parameters` | the named tensors of a checkpoint |
 //! | `layers` | convolution, group norm, attention: one struct for each kind of weights |
 //! | `blocks` | residual block, mid block, down block, up block |
@@ -25,19 +25,22 @@ pub(crate) mod encoder;
 pub(crate) mod layers;
 pub(crate) mod parameters;
 mod posterior;
-mod scaling;
+pub(crate) mod scaling;
 
 use std::fmt;
 
 use candle_core::Result;
 
 pub use autoencoder_kl::{AutoencoderKl, DecodeLatents, EncodePictures, LatentDecoder, PictureEncoder};
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Kl, Network, UnknownScaling};
 pub use parameters::{Parameters, Tensors};
 pub use posterior::Posterior;
-pub use scaling::unscale;
+pub use scaling::{ChannelStatistics, Scaling};
 
 pub use crate::kernels::{FeatureMap, Parameter};
+
+/// Channels of a picture.
+const RGB: usize = 3;
 
 /// Receives the result of every block as soon as it is computed, one picture at a time.
 ///

@@ -19,12 +19,18 @@ impl Posterior {
         Ok(Self { mean, logvar })
     }
 
+    /// The distribution of which only one value has a probability: that of a model that has no moments.
+    pub fn certain(mean: Tensor) -> Result<Self> {
+        let logvar = (mean.zeros_like()? + f64::NEG_INFINITY)?;
+        Ok(Self { mean, logvar })
+    }
+
     /// The mean, `[n, 4, h/8, w/8]`.
     pub fn mean(&self) -> &Tensor {
         &self.mean
     }
 
-    /// The natural logarithm of the variance, in −30..20.
+    /// The natural logarithm of the variance, in −30..20; −∞ if there is none.
     pub fn logvar(&self) -> &Tensor {
         &self.logvar
     }

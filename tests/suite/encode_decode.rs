@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 
 use vae::device::Cpu;
-use vae::latents::{Draw, Latents, Provenance, Scaling};
-use vae::model::{AutoencoderKl, Config};
+use vae::latents::{Draw, Latents, Provenance};
+use vae::model::{AutoencoderKl, Config, Scaling};
 use vae::noise::Generator;
 use vae::picture::Picture;
 
@@ -137,8 +137,8 @@ fn latents_that_look_otherwise_are_reported() {
     let folder = Folder::with_model();
     let noise = Tensor::from_vec(Generator::new(3).randn(4 * 64), (1, 4, 8, 8), &Device::Cpu).expect("noise");
     let save = |name: &str, factor: f64, scaled: Option<bool>| {
-        let scaling = scaled.map(|scaled| Scaling { factor: 0.18215, shift: 0.0, scaled });
-        let provenance = Provenance { scaling, ..Provenance::default() };
+        let scaling = scaled.map(|_| Scaling::new(0.18215, 0.0));
+        let provenance = Provenance { scaling, scaled, ..Provenance::default() };
         let tensor = (&noise * factor).expect("f32");
         let latents = Latents { tensor, provenance };
         let bytes = latents.to_safetensors(DType::F32).expect("writes");

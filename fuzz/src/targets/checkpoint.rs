@@ -61,8 +61,10 @@ fn compute(vae: &AutoencoderKl<Cpu>, config: &Config) {
 }
 
 fn is_small(config: &Config) -> bool {
-    let channels = config.block_out_channels.iter().fold(0usize, |sum, c| sum.saturating_add(*c));
-    channels <= MOST_CHANNELS && config.layers_per_block <= 2 && config.latent_channels <= 16
+    let Some(kl) = config.kl() else { return false };
+    let channels = kl.block_out_channels.iter().chain(kl.decoder_channels());
+    let channels = channels.fold(0usize, |sum, c| sum.saturating_add(*c));
+    channels <= 2 * MOST_CHANNELS && kl.layers_per_block <= 2 && config.latent_channels <= 16
 }
 
 /// Writes `vae/config.json`, the weights beside it, and `model_index.json` into `folder`. `None` if that would take long.

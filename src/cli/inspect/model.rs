@@ -28,8 +28,14 @@ struct ModelReport<'a> {
     latent_channels: usize,
     /// The ratio of the picture's sides to those of the latents.
     downscale: usize,
-    scaling_factor: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaling_factor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     shift_factor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latents_mean: Option<&'a [f64]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latents_std: Option<&'a [f64]>,
     modules: Vec<ModuleRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pipeline: Option<Pipeline>,
@@ -46,6 +52,8 @@ pub fn inspect(source: &Source, args: &InspectArgs, ui: &Ui) -> Result<(), Failu
     }
     let (contents, modules, config) =
         (checkpoint.weights().contents(), checkpoint.modules(), checkpoint.config());
+    let scaling = config.scaling.as_ref();
+    let statistics = scaling.and_then(|scaling| scaling.statistics.as_ref());
     let report = ModelReport {
         kind: "model",
         model: &checkpoint.origin().model,
@@ -55,8 +63,10 @@ pub fn inspect(source: &Source, args: &InspectArgs, ui: &Ui) -> Result<(), Failu
         parameters: contents.parameters(),
         latent_channels: config.latent_channels,
         downscale: config.downscale(),
-        scaling_factor: config.scaling_factor,
-        shift_factor: config.shift_factor,
+        scaling_factor: scaling.map(|scaling| scaling.factor),
+        shift_factor: scaling.map(|scaling| scaling.shift).filter(|&shift| shift != 0.0),
+        latents_mean: statistics.map(|statistics| statistics.mean.as_slice()),
+        latents_std: statistics.map(|statistics| statistics.std.as_slice()),
         modules: modules.rows(),
         pipeline: checkpoint.pipeline(&Hub { progress: None, ..hub }),
     };
@@ -73,7 +83,12 @@ fn describe(report: &ModelReport, modules: &str) -> Result<String> {
     writeln!(text, "  parameters  {}, {}", grouped(report.parameters), report.dtypes.join(" and "))?;
     writeln!(text, "  SHA-256     {}", report.sha256)?;
     let (step, channels) = (report.downscale, report.latent_channels);
-    writeln!(text, "  latents     [n, {channels}, h/{step}, w/{step}], scaled by {}", report.scaling_factor)?;
+    let scaling = match report.scaling_factor {
+        Some(factor) if report.latents_std.is_some() => format!("scaled by {factor} and each channel's std"),
+        Some(factor) => format!("scaled by {factor}"),
+        None => "whose scaling is unknown".into(),
+    };
+    writeln!(text, "  latents     [n, {channels}, h/{step}, w/{step}], {scaling}")?;
     if let Some(pipeline) = &report.pipeline {
         writeln!(text, "part of a {}; → marks the component that vae loads", one_line(&pipeline.class))?;
         for component in &pipeline.components {

@@ -3,7 +3,7 @@
 //! The estimates are upper bounds of what was measured, and at most a third above it for pictures from 256² to
 //! 1536×1024. They do not include the weights: the file is mapped, and the system can drop its pages.
 
-use vae::model::Config;
+use vae::model::{Config, Kl, Network};
 
 /// Width and height in pixels.
 pub type Size = (usize, usize);
@@ -29,6 +29,8 @@ pub enum Work {
     },
 }
 
+/// Channels of a picture.
+const RGB: usize = 3;
 /// Bytes of a pixel's three values in f32.
 const PIXEL: u64 = 12;
 /// Bytes per pixel to read a picture: up to 8 as decoded, 8 as rotated, 16 as RGBA in f32, and the result; and per pixel to
@@ -63,21 +65,20 @@ impl Work {
 
     /// Bytes that the work needs. Without a config, the model's part is not included.
     pub fn needed(self, config: Option<&Config>, threads: usize) -> u64 {
-        let network = |maps: fn(&Config, u64) -> u64, pixels| {
-            config.map_or(0, |config| maps(config, pixels) + scratch(config, threads as u64))
-        };
+        let network =
+            |half: Half, pixels| config.map_or(0, |config| network(half, config, pixels, threads as u64));
         let counted = match self {
             Self::Encode { file, original, multiple } => {
                 let pixels = area((original.0 - original.0 % multiple, original.1 - original.1 % multiple));
                 let read = READ * area(original) + file as u64;
-                read.max((2 * PIXEL + FREED) * pixels + network(encoder, pixels))
+                read.max((2 * PIXEL + FREED) * pixels + network(Half::Encoder, pixels))
             }
             Self::Decode { size, resized } => {
                 let resize = resized.map_or(0, |to| {
                     let between = area((to.0, size.1));
                     PIXEL * (area(size) + 2 * between + 2 * area(to))
                 });
-                (2 * PIXEL + WRITE) * area(size) + network(decoder, area(size)) + resize
+                (2 * PIXEL + WRITE) * area(size) + network(Half::Decoder, area(size)) + resize
             }
         };
         BASE + counted + counted / 64 // for what is not counted
@@ -111,24 +112,45 @@ fn area((width, height): Size) -> u64 {
     width as u64 * height as u64
 }
 
+#[derive(Clone, Copy)]
+enum Half {
+    Encoder,
+    Decoder,
+}
+
+/// Bytes of the maps and the scratch memory of one half.
+fn network(half: Half, config: &Config, pixels: u64, threads: u64) -> u64 {
+    match (&config.network, half) {
+        (Network::Kl(kl), Half::Encoder) => {
+            encoder(kl, config.latent_channels, pixels) + scratch(&kl.block_out_channels, threads)
+        }
+        (Network::Kl(kl), Half::Decoder) => {
+            decoder(kl, config.latent_channels, pixels) + scratch(kl.decoder_channels(), threads)
+        }
+    }
+}
+
 /// Bytes of packed filters, of a layer's weights in f32, and of each thread's scratch memory.
-fn scratch(config: &Config, threads: u64) -> u64 {
-    let most = config.block_out_channels.iter().map(|c| c.next_multiple_of(BLOCK) as u64).max().unwrap_or(0);
+fn scratch(channels: &[usize], threads: u64) -> u64 {
+    let most = channels.iter().map(|c| c.next_multiple_of(BLOCK) as u64).max().unwrap_or(0);
     let filters = (TERMS + 9) * most * most * FLOAT;
     filters + threads * (THREAD + TERMS * TILES * (most + PANELS) * FLOAT)
 }
 
 /// Bytes of the encoder's maps, as `model/encoder.rs` takes and gives them.
-fn encoder(config: &Config, pixels: u64) -> u64 {
+fn encoder(config: &Kl, latent_channels: usize, pixels: u64) -> u64 {
     let mut maps = Maps::default();
     let channels = &config.block_out_channels;
     let map = |level: usize, channels: usize| bytes(channels, pixels >> (2 * level));
-    let mut x = maps.take(map(0, config.in_channels));
+    let mut x = maps.take(map(0, RGB));
     x = maps.convolve(x, map(0, channels[0]));
     let mut c_in = channels[0];
     for (level, &c) in channels.iter().enumerate() {
         for _ in 0..config.layers_per_block {
             x = maps.resnet(x, map(level, c), c > c_in);
+            if config.has_attention(level) {
+                maps.attention(map(level, c));
+            }
             c_in = c;
         }
         if level + 1 < channels.len() {
@@ -137,30 +159,33 @@ fn encoder(config: &Config, pixels: u64) -> u64 {
     }
     let last = channels.len() - 1;
     x = maps.mid_block(x, map(last, c_in), config);
-    maps.convolve(x, map(last, 2 * config.latent_channels));
+    maps.convolve(x, map(last, 2 * config.inner_channels(latent_channels)));
     maps.total()
 }
 
 /// Bytes of the decoder's maps, as `model/decoder.rs` takes and gives them.
-fn decoder(config: &Config, pixels: u64) -> u64 {
+fn decoder(config: &Kl, latent_channels: usize, pixels: u64) -> u64 {
     let mut maps = Maps::default();
-    let channels = &config.block_out_channels;
+    let channels = config.decoder_channels();
     let map = |level: usize, channels: usize| bytes(channels, pixels >> (2 * level));
     let last = channels.len() - 1;
     let mut c_in = channels[last];
-    let mut x = maps.take(map(last, config.latent_channels));
+    let mut x = maps.take(map(last, latent_channels.max(config.inner_channels(latent_channels))));
     x = maps.convolve(x, map(last, c_in));
     x = maps.mid_block(x, map(last, c_in), config);
     for (level, &c) in channels.iter().enumerate().rev() {
         for _ in 0..=config.layers_per_block {
             x = maps.resnet(x, map(level, c), c > c_in);
+            if config.has_attention(level) {
+                maps.attention(map(level, c));
+            }
             c_in = c;
         }
         if level > 0 {
             x = maps.convolve(x, map(level - 1, c));
         }
     }
-    maps.convolve(x, map(0, config.out_channels));
+    maps.convolve(x, map(0, RGB));
     maps.total()
 }
 
@@ -211,14 +236,18 @@ impl Maps {
         y
     }
 
-    fn mid_block(&mut self, x: u64, size: u64, config: &Config) -> u64 {
+    fn mid_block(&mut self, x: u64, size: u64, config: &Kl) -> u64 {
         let x = self.resnet(x, size, false);
         if config.mid_block_add_attention {
-            let maps = [(); 4].map(|()| self.take(size)); // q, k, v, and the result
-            self.most = self.most.max(self.now + size); // the packed keys
-            maps.into_iter().for_each(|map| self.give(map));
+            self.attention(size);
         }
         self.resnet(x, size, false)
+    }
+
+    fn attention(&mut self, size: u64) {
+        let maps = [(); 4].map(|()| self.take(size)); // q, k, v, and the result
+        self.most = self.most.max(self.now + size); // the packed keys
+        maps.into_iter().for_each(|map| self.give(map));
     }
 
     /// With the sums for a group norm, which are smaller than this part of the map that they belong to.
@@ -238,12 +267,13 @@ mod tests {
     #[test]
     fn two_large_maps_are_most_of_the_memory() {
         let sd2 = config(r#""block_out_channels": [128, 256, 512, 512], "layers_per_block": 2"#);
+        let sd2 = sd2.kl().expect("an AutoencoderKL");
         let pixels = 1 << 20;
         let floats = |bytes: u64| bytes as f64 / (pixels * FLOAT) as f64;
         // Two maps of 128 channels, one of 256 at half the size, two of 512 and the keys at an eighth.
         let wanted = 128.0 * 2.0 + 256.0 / 4.0 + 3.0 * 512.0 / 64.0 + 128.0 / 16.0;
-        assert_eq!(floats(encoder(&sd2, pixels)), wanted);
-        assert_eq!(floats(decoder(&sd2, pixels)), 256.0 + 128.0 + 256.0 / 16.0);
+        assert_eq!(floats(encoder(sd2, 4, pixels)), wanted);
+        assert_eq!(floats(decoder(sd2, 4, pixels)), 256.0 + 128.0 + 256.0 / 16.0);
     }
 
     #[test]

@@ -1,0 +1,142 @@
+//! `config.json`: the network of a checkpoint, its latents, and their scaling.
+//!
+//! | file | `_class_name` |
+//! | --- | --- |
+//! | `kl` | `AutoencoderKL` and `AutoencoderKLFlux2` |
+
+mod kl;
+
+use candle_core::{Error, Result as CandleResult, Tensor};
+use serde::Deserialize;
+
+pub use kl::Kl;
+
+use super::Scaling;
+
+/// The description of one VAE.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The architecture.
+    pub network: Network,
+    /// Channels of z, the unscaled latents.
+    pub latent_channels: usize,
+    /// How diffusion models expect the latents. `None` if it is unknown, as the shapes of a checkpoint do not state it.
+    pub scaling: Option<Scaling>,
+    /// Whether the model is meant to be computed in f32, because its activations are too large for f16. A missing key counts as
+    /// `false`: diffusers' default is `true`, but only its SDXL pipelines use it, whose checkpoints have the key.
+    pub force_upcast: bool,
+}
+
+/// The architecture of a VAE.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Network {
+    /// `AutoencoderKL`: Stable Diffusion 1, 2, 3 and XL, FLUX.1 and FLUX.2.
+    Kl(Kl),
+}
+
+/// Why a `config.json` does not describe a VAE that this crate supports.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not JSON, or a key of the wrong type.
+    #[error("not a valid config: {0}")]
+    Json(serde_json::Error),
+    /// The config describes another kind of model.
+    #[error(
+        "it describes a `{0}`, not an AutoencoderKL or another supported VAE; \
+         point --model at the VAE's own folder (`vae` in a pipeline)"
+    )]
+    OtherModel(String),
+    /// A VAE with a part that the supported models do not have, or with invalid sizes.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// The scaling of latents is needed, and nothing states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the scaling factor of the model is unknown")]
+pub struct UnknownScaling;
+
+impl Config {
+    /// Reads and checks the text of a `config.json`.
+    ///
+    /// The scaling of an `AutoencoderKLFlux2` is unknown afterwards: its statistics are tensors (`bn.running_mean`,
+    /// `bn.running_var`).
+    pub fn from_json(json: &str) -> Result<Self, ConfigError> {
+        #[derive(Deserialize)]
+        struct Class {
+            #[serde(rename = "_class_name")]
+            name: Option<String>,
+        }
+        let class: Class = serde_json::from_str(json).map_err(ConfigError::Json)?;
+        match class.name.as_deref() {
+            Some("AutoencoderKL") => kl::from_json(json, false),
+            Some("AutoencoderKLFlux2") => kl::from_json(json, true),
+            Some(other) => Err(ConfigError::OtherModel(other.to_string())),
+            None => Err(ConfigError::OtherModel("model without a `_class_name`".into())),
+        }
+    }
+
+    /// Picture pixels per pixel of z along a side: 8 for SD2.
+    pub fn downscale(&self) -> usize {
+        match &self.network {
+            Network::Kl(kl) => 1 << (kl.block_out_channels.len() - 1),
+        }
+    }
+
+    /// The sides of pictures must be multiples of this: 8 for SD2, 16 for FLUX.2, whose scaled latents are patches of 2 × 2.
+    pub fn multiple(&self) -> usize {
+        self.downscale() * self.scaling.as_ref().map_or(1, |scaling| scaling.patch)
+    }
+
+    /// The scaling.
+    ///
+    /// # Errors
+    /// [`UnknownScaling`] if the checkpoint does not state it.
+    pub fn scaling(&self) -> Result<&Scaling, UnknownScaling> {
+        self.scaling.as_ref().ok_or(UnknownScaling)
+    }
+
+    /// [`Scaling::scale`]
+    ///
+    /// # Errors
+    /// Its errors, and [`UnknownScaling`].
+    pub fn scale(&self, z: &Tensor) -> CandleResult<Tensor> {
+        self.scaling().map_err(Error::wrap)?.scale(z)
+    }
+
+    /// [`Scaling::unscale`]
+    ///
+    /// # Errors
+    /// Its errors, and [`UnknownScaling`].
+    pub fn unscale(&self, latents: &Tensor) -> CandleResult<Tensor> {
+        self.scaling().map_err(Error::wrap)?.unscale(latents)
+    }
+
+    /// Whether latents are always the posterior's mean, as diffusers' pipelines for FLUX.2 take it.
+    pub fn draws_mean(&self) -> bool {
+        self.scaling.as_ref().is_some_and(|scaling| scaling.patch > 1)
+    }
+
+    /// The description of an `AutoencoderKL`, if the network is one.
+    pub fn kl(&self) -> Option<&Kl> {
+        match &self.network {
+            Network::Kl(kl) => Some(kl),
+        }
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T, ConfigError> {
+    Err(ConfigError::Unsupported(message))
+}
+
+/// The most channels of latents.
+const MAX_LATENT_CHANNELS: usize = 256;
+
+/// Fails if a number is not in 1..=most.
+fn check_range(key: &str, value: usize, most: usize) -> Result<(), ConfigError> {
+    match value {
+        0 => refuse(format!("`{key}` is 0; 1 to {most} are supported")),
+        n if n > most => refuse(format!("`{key}` is {n}; 1 to {most} are supported")),
+        _ => Ok(()),
+    }
+}
