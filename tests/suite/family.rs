@@ -1,14 +1,17 @@
 //! The other VAEs of the family, compared stage by stage with diffusers (`tests/golden/family.py`), at every SIMD level of this
 //! machine.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use vae::device::{Backend, Cpu, Level};
+use vae::latents::{Draw, Latents};
 use vae::model::{AutoencoderKl, Config, DecodeLatents, EncodePictures, Kl, Network, Scaling};
 use vae::picture::Picture;
 
 use crate::support::formula;
-use crate::support::golden::{Golden, differing, relative_error};
+use crate::support::golden::{Golden, differing, relative_error, values};
+use crate::support::model_folder::{self, CONFIG, Folder};
+use crate::support::process::{read_picture, vae_with_model, write_png};
 
 #[test]
 fn sd1() -> Result<()> {
@@ -75,6 +78,45 @@ fn flux2_has_patches_and_a_decoder_of_other_widths() -> Result<()> {
     assert_eq!((config.downscale(), config.multiple()), (8, 16));
     assert_eq!(config.kl().map(Kl::decoder_channels), Some([32, 32, 64, 96].as_slice()));
     Ok(())
+}
+
+#[test]
+fn latents_of_flux2_are_patches_in_the_file() {
+    let config = CONFIG
+        .replace("AutoencoderKL", "AutoencoderKLFlux2")
+        .replace("\"sample_size\"", "\"decoder_block_out_channels\": [4, 8, 8, 12], \"sample_size\"");
+    let mut tensors = model_folder::tensors_of(&config);
+    let vector = |values: &[f32]| Tensor::new(values, &Device::Cpu).expect("values");
+    tensors.insert("bn.running_mean".into(), vector(&[0.5; 16]));
+    tensors.insert("bn.running_var".into(), vector(&[4.0; 16]));
+    let folder = Folder::new();
+    model_folder::write_with(&folder.path("model"), &config, &tensors);
+    write_png(&folder.path("img.png"), 80, 48);
+
+    vae_with_model(&folder, "encode img.png -o l.safetensors --multiple 8").code(2).says(&["multiple of 16"]);
+    vae_with_model(&folder, "encode img.png -o l.safetensors --multiple 16").code(0);
+    vae_with_model(&folder, "encode img.png -o other-seed.safetensors --multiple 16 --seed 7").code(0);
+    let file = |name: &str| std::fs::read(folder.path(name)).expect("a file");
+    let latents = Latents::from_safetensors(&file("l.safetensors")).expect("latents");
+    assert_eq!(latents.tensor.dims(), [1, 16, 3, 5]);
+    assert_eq!(latents.provenance.draw, Some(Draw::Mean), "FLUX.2 takes the mean");
+    let other = Latents::from_safetensors(&file("other-seed.safetensors")).expect("latents");
+    assert_eq!(values(&latents.tensor), values(&other.tensor));
+
+    vae_with_model(&folder, "decode l.safetensors -o out.png").code(0);
+    vae_with_model(&folder, "roundtrip img.png -o same.png --multiple 16").code(0);
+    let pixels = |name: &str| read_picture(&folder, name).to_rgb8();
+    assert_eq!(pixels("out.png"), pixels("same.png"));
+    assert_eq!(read_picture(&folder, "out.png").width(), 80);
+
+    // Unscaled latents are z, which has a quarter of the channels.
+    let scaling = latents.provenance.scaling.clone().expect("its metadata states the scaling");
+    let z = scaling.unscale(&latents.tensor).expect("unscales");
+    assert_eq!(z.dims(), [1, 4, 6, 10]);
+    candle_core::safetensors::save(&[("latents", z)].into(), folder.path("z.safetensors")).expect("a file");
+    vae_with_model(&folder, "decode z.safetensors -o z.png --unscaled").code(0);
+    assert_eq!(pixels("out.png"), pixels("z.png"));
+    vae_with_model(&folder, "decode z.safetensors -o wrong.png").code(1).says(&["4 channels", "decodes 16"]);
 }
 
 /// Compares every stage at every level of the CPU; returns the config.
