@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`built_in`] | the small model that is part of the program |
 //! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
+//! | [`families`] | the families of VAEs, and the models that have names |
+//! | [`fingerprint`] | the first layer of an encoder, which identifies its family |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
 //! | [`weights`] | one safetensors file, read tensor by tensor |
 //! | `digest` | the SHA-256 of a file, remembered from run to run |
@@ -14,6 +16,8 @@
 pub mod built_in;
 pub mod contents;
 mod digest;
+pub mod families;
+pub mod fingerprint;
 pub mod hub;
 pub mod modules;
 pub mod path;
@@ -25,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use contents::Contents;
+pub use families::{Family, NamedModel};
 pub use hub::{Hub, HubError, Progress, Refresh};
 pub use modules::Module;
 pub use pipeline::Pipeline;
@@ -37,8 +42,8 @@ use crate::model::{Config, ConfigError, Parameters, Scaling, Tensors};
 pub enum Source {
     /// The small model that is part of the program. Its latents are not those of Stable Diffusion.
     Tiny,
-    /// Stable Diffusion 2's VAE, from the first of its mirrors that has it.
-    Sd2,
+    /// A model that has a name, from the first of its repositories that has it.
+    Named(&'static NamedModel),
     /// A folder or a `.safetensors` file.
     Path(PathBuf),
     /// A repository on the hub, `owner/name`, with the VAE in `vae/` or at the top.
@@ -48,17 +53,20 @@ pub enum Source {
 impl FromStr for Source {
     type Err = Infallible;
 
-    /// `tiny` and `sd2` are names, `owner/name` is a hub id unless it exists on disk, and anything else is a path.
+    /// `tiny` and those of [`NamedModel::all`] are names, `owner/name` is a hub id unless it exists on disk, and anything
+    /// else is a path.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let is_name = |s: &str| {
             !s.is_empty()
                 && !s.starts_with('.')
                 && s.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         };
+        if let Some(model) = NamedModel::named(text) {
+            return Ok(Self::Named(model));
+        }
         let path = PathBuf::from(text);
         Ok(match (text, text.split_once('/')) {
-            ("tiny", _) => Self::Tiny,
-            ("sd2", _) => Self::Sd2,
+            (built_in::NAME, _) => Self::Tiny,
             _ if path.exists() || text.ends_with(".safetensors") => Self::Path(path),
             (_, Some((owner, name))) if is_name(owner) && is_name(name) => Self::Hub(text.to_string()),
             _ => Self::Path(path),
@@ -158,9 +166,10 @@ impl Checkpoint {
             Source::Tiny => built_in::open(),
             Source::Path(path) => path::open(path, variant),
             Source::Hub(id) => hub.open(&[id], revision, variant),
-            Source::Sd2 => {
-                let mut checkpoint = hub.open(&hub::SD2_MIRRORS, revision, variant)?;
-                checkpoint.warning = hub::doubt(&checkpoint)?;
+            Source::Named(model) => {
+                let ids: Vec<&str> = model.repositories.iter().map(|repository| repository.id).collect();
+                let mut checkpoint = hub.open(&ids, revision, variant)?;
+                checkpoint.warning = hub::doubt(&checkpoint, model)?;
                 Ok(checkpoint)
             }
         }
@@ -188,7 +197,7 @@ impl Checkpoint {
         &self.origin
     }
 
-    /// A warning for the user if this is the default model with an unknown digest.
+    /// A warning for the user if this is a model with a name and another digest than the known ones.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
@@ -199,13 +208,14 @@ impl Checkpoint {
     }
 
     /// Whether `sha256` is the digest of these weights, or that of the same weights in the other number format, as far as
-    /// this is known: it is for Stable Diffusion 2's.
+    /// this is known ([`NamedModel::sha256`]).
     ///
     /// # Errors
     /// Those of [`Weights::sha256`].
     pub fn has_weights(&self, sha256: &str) -> Result<bool, CheckpointError> {
         let own = self.weights.sha256()?;
-        Ok(own == sha256 || [own, sha256].iter().all(|digest| hub::SD2_SHA256.contains(digest)))
+        let is_same = |model: &NamedModel| [own, sha256].iter().all(|digest| model.sha256.contains(digest));
+        Ok(own == sha256 || NamedModel::all().any(is_same))
     }
 
     /// The tree of modules.
@@ -278,12 +288,13 @@ mod tests {
     #[test]
     fn a_source_is_a_name_a_path_or_a_hub_id() {
         let parse = |text: &str| text.parse::<Source>();
-        assert_eq!(parse("sd2"), Ok(Source::Sd2));
+        assert_eq!(parse("sd2"), Ok(Source::Named(&families::SD2)));
+        assert!(NamedModel::all().all(|model| parse(model.name) == Ok(Source::Named(model))));
         assert_eq!(parse("tiny"), Ok(Source::Tiny));
         assert_eq!(parse("src"), Ok(Source::Path("src".into())));
         assert_eq!(parse("no/such/file.safetensors"), Ok(Source::Path("no/such/file.safetensors".into())));
         assert_eq!(parse("stabilityai/sd-vae-ft-mse"), Ok(Source::Hub("stabilityai/sd-vae-ft-mse".into())));
-        for path in ["", "sd3", "a/b/c", "/no/such", "../x", "owner/", "owner/na me"] {
+        for path in ["", "sd4", "./sd2", "a/b/c", "/no/such", "../x", "owner/", "owner/na me"] {
             assert_eq!(parse(path), Ok(Source::Path(path.into())));
         }
     }

@@ -10,8 +10,8 @@ pub fn open(path: &Path, variant: Variant) -> Result<Checkpoint, CheckpointError
     let origin = Origin { model: path.display().to_string(), revision: None, note: None };
     if !path.exists() {
         return Err(CheckpointError::Layout(format!(
-            "`{}` is not a file or folder, not a hub id such as `owner/name`, and neither `sd2` nor `tiny`; \
-             check the name",
+            "`{}` is not a file or folder, not a hub id such as `owner/name`, and not one of the names that \
+             `vae models` lists; check the name",
             path.display()
         )));
     }

@@ -43,6 +43,11 @@ pub enum Command {
     Decode(DecodeArgs),
     Roundtrip(RoundtripArgs),
     Inspect(InspectArgs),
+    /// List the models that have names: latents, scaling, licence, and whether they are in the cache
+    #[command(
+        after_help = "Examples:\n  vae models\n  vae models --json   (one object per model)\n\nEach name is a value of --model. The hub is not asked."
+    )]
+    Models,
     /// Describe this machine and build, and run a self-test
     #[command(after_help = "Examples:\n  vae doctor          (for a bug report)\n  vae doctor --json")]
     Doctor,

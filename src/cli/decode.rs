@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 
+use vae::checkpoint::families::SD2;
 use vae::checkpoint::{Source, built_in};
 use vae::latents::{Header, Latents, Provenance};
 use vae::picture::{MAX_PIXELS, Picture};
@@ -34,7 +35,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
         job.destination.picture_format(args.quality.quality)?;
     }
     let ui = &ui.with_bar(jobs.len());
-    let session = &Session::new(&args.model, Source::Sd2, ui)?;
+    let session = &Session::new(&args.model, Source::Named(&SD2), ui)?;
     let run = Run { args, screen, session, ui };
     jobs::run(&jobs, ui, |job| run.decode(job))
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 
 use vae::checkpoint::Source;
+use vae::checkpoint::families::SD2;
 use vae::latents::{Draw, Latents};
 use vae::noise::Generator;
 use vae::picture::{Format, Picture};
@@ -30,7 +31,7 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("latents are safetensors, but {name} names a picture")));
     }
     let ui = &ui.with_bar(jobs.len());
-    let session = Session::new(&args.model, Source::Sd2, ui)?;
+    let session = Session::new(&args.model, Source::Named(&SD2), ui)?;
     jobs::run(&jobs, ui, |job| ui.report(&encode(args, job, &session, ui)?))
 }
 

@@ -21,6 +21,6 @@ pub fn check_options(source: &Source, revision: Option<&str>, refresh: bool) -> 
     };
     match source {
         Source::Tiny | Source::Path(_) => Err(Failure::Usage(format!("{option} is for models on the hub"))),
-        Source::Sd2 | Source::Hub(_) => Ok(()),
+        Source::Named(_) | Source::Hub(_) => Ok(()),
     }
 }

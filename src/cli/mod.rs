@@ -3,7 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `args` | options and help texts |
-//! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `doctor` | the commands |
+//! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `models`, `doctor` | the commands |
 //! | `levels` | the noise levels of `--noise` |
 //! | `hub` | the hub, from the environment and the options |
 //! | `jobs` | inputs, their destinations, and the loop over them |
@@ -45,6 +45,7 @@ mod jobs;
 mod levels;
 mod memory;
 mod message;
+mod models;
 mod output;
 mod paths;
 mod pictures;
@@ -94,6 +95,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Decode(args) => decode::run(args, &ui),
         Command::Roundtrip(args) => roundtrip::run(args, &ui),
         Command::Inspect(args) => inspect::run(args, &ui),
+        Command::Models => models::run(&ui),
         Command::Doctor => doctor::run(&ui),
         Command::Grid(args) => grid::run(args, &ui),
         Command::Completions { shell } => {

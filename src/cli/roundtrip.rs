@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use vae::checkpoint::Source;
+use vae::checkpoint::families::SD2;
 use vae::figure::{Canvas, Roundtrip, Sweep};
 use vae::metrics::{difference, psnr, ssim};
 use vae::noise::{Generator, add_uniform_noise};
@@ -37,7 +38,7 @@ pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
     let screen = Screen::open(&args.show, jobs.iter().map(|job| &job.destination).chain([&figure]), ui);
     screen.replace_unnamed(jobs.iter_mut().map(|job| &mut job.destination));
     let ui = &ui.with_bar(jobs.len());
-    let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Sd2 };
+    let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Named(&SD2) };
     let session = Session::new(&args.model, default, ui)?;
     if args.inputs.is_empty() && args.model.model.is_none() {
         ui.note("note: using the sample picture and the small built-in model; --model sd2 selects Stable Diffusion's");
