@@ -126,3 +126,88 @@ impl fmt::Display for Row {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::*;
+
+    /// Weights of a first layer with 128 channels, different for each seed.
+    fn weights(seed: f32) -> Vec<f32> {
+        (0..128 * CHANNEL).map(|i| ((i as f32 * 0.37 + seed) * 1.3).sin() * 0.08).collect()
+    }
+
+    fn fingerprint(weights: &[f32]) -> Fingerprint {
+        Fingerprint::of(weights).expect("finite weights")
+    }
+
+    #[test]
+    fn weights_are_recognized_in_every_number_format() {
+        let rows =
+            [0.0, 1.0, 2.0].map(|seed| fingerprint(&weights(seed)).row(&format!("seed{seed}")).to_string());
+        let table = Table::parse(&format!("# a comment\n\n{}\n", rows.join("\n"))).expect("a table");
+        let found = |weights: &[f32]| table.find(&fingerprint(weights)).map(|row| row.name.clone());
+        let exact = weights(1.0);
+        let halves: Vec<f32> = exact.iter().map(|&w| f16::from_f32(w).to_f32()).collect();
+        let brain: Vec<f32> = exact.iter().map(|&w| bf16::from_f32(w).to_f32()).collect();
+        assert!(halves != exact && brain != exact);
+        assert_eq!(fingerprint(&halves).digest, fingerprint(&exact).digest);
+        assert_ne!(fingerprint(&brain).digest, fingerprint(&exact).digest);
+        for weights in [&exact, &halves, &brain] {
+            assert_eq!(found(weights).as_deref(), Some("seed1"));
+        }
+        // Rows that were made from rounded weights are as good.
+        let from_halves = Table(vec![fingerprint(&halves).row("halves")]);
+        assert!(
+            from_halves.find(&fingerprint(&exact)).is_some()
+                && from_halves.find(&fingerprint(&brain)).is_some()
+        );
+    }
+
+    #[test]
+    fn other_weights_are_not_recognized() {
+        let table = Table(vec![fingerprint(&weights(1.0)).row("one")]);
+        let mut changed = weights(1.0);
+        changed[27 * 70..27 * 71].iter_mut().for_each(|w| *w += 0.001);
+        for other in [weights(1.1), weights(3.0), changed, weights(1.0)[27..].to_vec(), vec![0.0; 128 * 27]] {
+            assert_eq!(table.find(&fingerprint(&other)), None);
+        }
+        for unusable in [vec![], vec![0.5; 26], vec![0.5; 28], vec![f32::NAN; 27], vec![f32::INFINITY; 27]] {
+            assert_eq!(Fingerprint::of(&unusable), None);
+        }
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_was_printed() {
+        let row = fingerprint(&weights(0.5)).row("sdxl");
+        assert_eq!(Row::parse(&row.to_string()), Some(row.clone()));
+        let text = row.to_string();
+        for broken in
+            ["sdxl", &text[..60], &text.replace(',', " "), &format!("{text},x"), &text.replace(' ', "")]
+        {
+            assert_eq!(Table::parse(broken), None, "{broken}");
+        }
+    }
+
+    /// Whoever adds a row may rely on this: its name is known, and no other row is too similar.
+    #[test]
+    fn every_row_of_the_table_has_a_known_name_and_is_found_first() {
+        use crate::checkpoint::{Family, NamedModel};
+        let table = Table::known();
+        assert!(table.0.iter().any(|row| row.name == "tiny"));
+        for row in &table.0 {
+            assert!(
+                NamedModel::named(&row.name).is_some() || Family::named(&row.name).is_some(),
+                "{}",
+                row.name
+            );
+            let same = Fingerprint {
+                digest: row.digest.clone(),
+                sums: row.sums.clone(),
+                absolute: vec![0.0; row.sums.len()],
+            };
+            assert_eq!(table.find(&same), Some(row), "{} is that of another row", row.name);
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`built_in`] | the small model that is part of the program |
 //! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
+//! | [`evidence`] | which family a checkpoint belongs to, and how its latents are scaled |
 //! | [`families`] | the families of VAEs, and the models that have names |
 //! | [`fingerprint`] | the first layer of an encoder, which identifies its family |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
@@ -16,6 +17,7 @@
 pub mod built_in;
 pub mod contents;
 mod digest;
+pub mod evidence;
 pub mod families;
 pub mod fingerprint;
 pub mod hub;
@@ -29,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use contents::Contents;
+pub use evidence::{Overrides, Recognition};
 pub use families::{Family, NamedModel};
 pub use hub::{Hub, HubError, Progress, Refresh};
 pub use modules::Module;
@@ -36,6 +39,9 @@ pub use pipeline::Pipeline;
 pub use weights::Weights;
 
 use crate::model::{Config, ConfigError, Parameters, Scaling, Tensors};
+
+use evidence::{Clues, Misfit, recognize};
+use fingerprint::{Fingerprint, Table};
 
 /// Which checkpoint to open, as `--model` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +135,9 @@ pub enum CheckpointError {
     /// A file could not be loaded from the hub.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// An option about the scaling does not fit the checkpoint.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
 }
 
 /// Where an opened checkpoint came from. It is written into latents files.
@@ -149,6 +158,9 @@ pub struct Checkpoint {
     weights: Weights,
     origin: Origin,
     folder: Option<PathBuf>,
+    /// Whether the config is that of a `config.json`.
+    has_config_json: bool,
+    recognition: Recognition,
     warning: Option<String>,
 }
 
@@ -162,17 +174,80 @@ impl Checkpoint {
         variant: Variant,
         hub: &Hub,
     ) -> Result<Self, CheckpointError> {
-        match source {
-            Source::Tiny => built_in::open(),
-            Source::Path(path) => path::open(path, variant),
-            Source::Hub(id) => hub.open(&[id], revision, variant),
+        Self::open_with(source, revision, variant, hub, &Overrides::default())
+    }
+
+    /// The same with options for the scaling, which come before all other evidence.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Misfit`] if one of them does not fit the checkpoint, and the others.
+    pub fn open_with(
+        source: &Source,
+        revision: Option<&str>,
+        variant: Variant,
+        hub: &Hub,
+        overrides: &Overrides,
+    ) -> Result<Self, CheckpointError> {
+        let mut named = None;
+        let mut checkpoint = match source {
+            Source::Tiny => built_in::open()?,
+            Source::Path(path) => path::open(path, variant)?,
+            Source::Hub(id) => hub.open(&[id], revision, variant)?,
             Source::Named(model) => {
+                named = Some(*model);
                 let ids: Vec<&str> = model.repositories.iter().map(|repository| repository.id).collect();
-                let mut checkpoint = hub.open(&ids, revision, variant)?;
-                checkpoint.warning = hub::doubt(&checkpoint, model)?;
-                Ok(checkpoint)
+                let checkpoint = hub.open(&ids, revision, variant)?;
+                Self { warning: hub::doubt(&checkpoint, model)?, ..checkpoint }
             }
+        };
+        checkpoint.recognize(named, overrides)?;
+        Ok(checkpoint)
+    }
+
+    /// Finds out how the latents are scaled.
+    fn recognize(
+        &mut self,
+        named: Option<&'static NamedModel>,
+        overrides: &Overrides,
+    ) -> Result<(), CheckpointError> {
+        let clues = Clues {
+            config: &self.config,
+            has_config_json: self.has_config_json,
+            contents: &self.weights.contents(),
+            first_layer: self.first_layer(),
+            named,
+            repository: self.origin.revision.as_ref().map(|_| self.origin.model.as_str()),
+            file: self.weights.path(),
+        };
+        let found = recognize(&clues, &Table::known(), overrides)?;
+        self.config.scaling = found.scaling.clone();
+        if !self.has_config_json {
+            self.config.force_upcast = found.half_precision.is_harmful();
         }
+        self.recognition = found;
+        Ok(())
+    }
+
+    /// What was found out about the family and the scaling.
+    pub fn recognition(&self) -> &Recognition {
+        &self.recognition
+    }
+
+    /// The fingerprint of the encoder; `None` if it has no first layer `[c, 3, 3, 3]` of floats.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        Fingerprint::of(&self.first_layer()?)
+    }
+
+    /// The weights of the encoder's first layer `[c, 3, 3, 3]`, under any name that single files have for it.
+    fn first_layer(&self) -> Option<Vec<f32>> {
+        const NAMES: [&str; 3] = [
+            "encoder.conv_in.weight",
+            "first_stage_model.encoder.conv_in.weight",
+            "vae.encoder.conv_in.weight",
+        ];
+        let name = NAMES.into_iter().find(|name| self.weights.contains(name))?;
+        let shape = [self.config.kl()?.block_out_channels[0], 3, 3, 3];
+        Some(Tensors::get(&self.weights, name, &shape).ok()?.to_f32().ok()?.into_owned())
     }
 
     fn read(config: PathBuf, weights: PathBuf, origin: Origin) -> Result<Self, CheckpointError> {
@@ -184,7 +259,8 @@ impl Checkpoint {
         if config.scaling.is_none() {
             config.scaling = batch_norm_scaling(config.latent_channels, &weights)?;
         }
-        Ok(Self { config, weights, origin, folder, warning: None })
+        let recognition = Recognition::default();
+        Ok(Self { config, weights, origin, folder, has_config_json: true, recognition, warning: None })
     }
 
     /// The content of `config.json`.

@@ -85,6 +85,11 @@ impl Weights {
         Self(Arc::new(Inner { name, content, header, data_start, sha256: OnceLock::new() }))
     }
 
+    /// The file; `None` if the tensors are part of the program.
+    pub fn path(&self) -> Option<&Path> {
+        matches!(self.0.content, Content::File { .. }).then_some(&self.0.name)
+    }
+
     /// The tensors and the metadata that the header lists.
     pub fn contents(&self) -> Contents {
         Contents::of(&self.0.header)

@@ -4,10 +4,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use candle_core::DType;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
-use vae::checkpoint::Source;
+use vae::checkpoint::families::FAMILIES;
+use vae::checkpoint::{Family, Overrides, Source};
 use vae::device::{DeviceChoice, Precision};
 use vae::figure::Theme;
 use vae::picture::Background;
@@ -98,6 +100,9 @@ pub struct EncodeArgs {
     /// Number format of the latents in the file
     #[arg(long, value_name = "DTYPE", default_value = "f32")]
     pub save_dtype: SaveDtype,
+    /// Write the latents as the VAE computes them, without the scaling that diffusion models expect; needs no scaling factor
+    #[arg(long)]
+    pub unscaled: bool,
     /// Print the shape, statistics and time of each stage
     #[arg(long)]
     pub trace: bool,
@@ -191,6 +196,7 @@ pub struct RoundtripArgs {
   vae inspect latents.safetensors -o plates.png    (one grey picture per channel)
   vae inspect img.jpg
   vae inspect --model sd2                          (the module tree, like Python's print(pipe.vae))
+  vae inspect --model sdxl --fingerprint           (a row of the table by which encoders are recognized)
   vae inspect --json latents.safetensors")]
 pub struct InspectArgs {
     /// Picture or safetensors file; `-` is stdin
@@ -211,6 +217,11 @@ pub struct InspectArgs {
     /// Ask the hub whether a branch or tag in the cache has moved; without this option, it is asked once a day
     #[arg(long, conflicts_with = "file")]
     pub refresh: bool,
+    #[command(flatten)]
+    pub scaling: ScalingArgs,
+    /// Print the fingerprint of the model's encoder, as a row of the table in assets/fingerprints.txt, and nothing else
+    #[arg(long, conflicts_with = "file")]
+    pub fingerprint: bool,
 }
 
 /// Arrange pictures in rows and columns
@@ -306,12 +317,44 @@ pub struct Quality {
     pub quality: u8,
 }
 
+/// How the latents of the model are scaled, whatever the checkpoint says.
+#[derive(Debug, Args)]
+pub struct ScalingArgs {
+    /// Family of the model, which decides how its latents are scaled [default: what the checkpoint says]
+    #[arg(long, value_name = "FAMILY", value_parser = families(), hide_possible_values = true)]
+    pub family: Option<&'static Family>,
+    /// Scaling factor of the model's latents [default: what the checkpoint or --family says]
+    #[arg(long, value_name = "N", value_parser = factor)]
+    pub scaling_factor: Option<f64>,
+    /// Shift that is subtracted from the model's latents before they are scaled [default: what the checkpoint or --family
+    /// says]
+    #[arg(long, value_name = "N", value_parser = finite, allow_negative_numbers = true)]
+    pub shift_factor: Option<f64>,
+}
+
+impl ScalingArgs {
+    pub fn overrides(&self) -> Overrides {
+        let &Self { family, scaling_factor, shift_factor } = self;
+        Overrides { family, scaling_factor, shift_factor }
+    }
+
+    /// The first of the options that is given.
+    pub fn first(&self) -> Option<&'static str> {
+        let options = [
+            self.family.map(|_| "--family"),
+            self.scaling_factor.map(|_| "--scaling-factor"),
+            self.shift_factor.map(|_| "--shift-factor"),
+        ];
+        options.into_iter().flatten().next()
+    }
+}
+
 /// The model and the device.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// `sd2`, `tiny` (small and built in; its latents are not Stable Diffusion's), a hub id (owner/name), a folder in
-    /// diffusers layout, or a .safetensors file next to its config.json [default: sd2]
+    /// A name that `vae models` lists, such as sd2, sdxl or tiny (small and built in; its latents are not Stable Diffusion's),
+    /// a hub id (owner/name), a folder in diffusers layout, or a .safetensors file next to its config.json [default: sd2]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<Source>,
     /// Branch, tag or commit of a model on the hub [default: main]
@@ -320,6 +363,8 @@ pub struct ModelArgs {
     /// Ask the hub whether a branch or tag in the cache has moved; without this option, it is asked once a day
     #[arg(long)]
     pub refresh: bool,
+    #[command(flatten)]
+    pub scaling: ScalingArgs,
     /// Device to compute on: auto (CUDA if available), cpu, cuda or cuda:N; CUDA needs a build with `--features cuda`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
@@ -377,6 +422,26 @@ impl ThemeChoice {
             Self::Light => Theme::Light,
             Self::Dark => Theme::Dark,
         }
+    }
+}
+
+/// Parses the name of a family.
+fn families() -> impl TypedValueParser<Value = &'static Family> {
+    let names = PossibleValuesParser::new(FAMILIES.iter().map(|family| family.name));
+    names.map(|name| Family::named(&name).expect("one of the names"))
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_normal() && factor > 0.0 => Ok(factor),
+        _ => Err("expected a positive number, such as 0.18215".into()),
+    }
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("expected a number, such as 0.0609".into()),
     }
 }
 

@@ -72,6 +72,9 @@ impl Run<'_> {
         }
         let config = timed(&mut stages.load_ms, || session.config())?;
         let size = latents.provenance.original_size.filter(|_| args.original_size);
+        if scaling::needs_that_of_model(&latents, args) {
+            session.scaling()?;
+        }
         let decoded = scaling::picture_size(&latents, config, args)?;
         check_size(decoded, size, session)?;
         if args.original_size && size.is_none() {

@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use vae::checkpoint::Source;
 use vae::checkpoint::families::SD2;
 use vae::latents::{Draw, Latents};
+use vae::model::Scaling;
 use vae::noise::Generator;
 use vae::picture::{Format, Picture};
 
@@ -18,6 +19,7 @@ use super::pictures;
 use super::recipe::Recipe;
 use super::record::{Record, Stages, timed};
 use super::resume::{Decision, Resume};
+use super::scaling;
 use super::session::Session;
 use super::trace::Trace;
 use super::ui::Ui;
@@ -50,11 +52,14 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     let stages = &mut record.stages;
     let (picture, original_size) = preprocess(&mut bytes, &args.encoding, session, ui, stages)?;
     let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
-    let tensor = encode_picture(&picture, &args.encoding, &mut generator, session, stages, &mut trace)?;
+    let scaling = if args.unscaled { None } else { Some(timed(&mut stages.load_ms, || session.scaling())?) };
+    let tensor =
+        encode_picture(&picture, &args.encoding, scaling, &mut generator, session, stages, &mut trace)?;
+    record.warnings.extend(scaling::check_encoded(&tensor, &picture, scaling, session)?);
     record.trace = trace.into_rows();
     record.shape = Some(tensor.dims().to_vec());
 
-    let mut provenance = session.provenance()?;
+    let mut provenance = session.provenance(!args.unscaled)?;
     let mean = args.encoding.mean || session.config()?.draws_mean();
     provenance.draw = Some(if mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
     provenance.precision = stages.encode.dtype.map(str::to_string);
@@ -96,10 +101,11 @@ pub fn preprocess(
     })
 }
 
-/// Encodes a preprocessed picture. Returns scaled latents `[1, 4, h/8, w/8]`, in f32 on the CPU.
+/// Encodes a preprocessed picture. Returns latents `[1, 4, h/8, w/8]` in f32 on the CPU, which are unscaled without `scaling`.
 pub fn encode_picture(
     picture: &Picture,
     encoding: &Encoding,
+    scaling: Option<&Scaling>,
     generator: &mut Generator,
     session: &Session,
     stages: &mut Stages,
@@ -120,7 +126,7 @@ pub fn encode_picture(
         } else {
             posterior.sample(&generator.randn_tensor(posterior.mean().dims(), &Device::Cpu)?)?
         };
-        let latents = config.scale(&z)?;
+        let latents = scaling.map_or_else(|| Ok(z.clone()), |scaling| scaling.scale(&z))?;
         trace.tensor("latents", &latents)?;
         Ok(latents)
     })

@@ -1,14 +1,12 @@
 //! `vae models`: the models that have names.
 
-use std::fmt::Write;
-use std::{fmt, iter};
+use std::fmt::{self, Write};
 
-use anyhow::Result;
 use serde::Serialize;
 
 use vae::checkpoint::families::{HalfPrecision, Numbers, Repository};
 use vae::checkpoint::hub::Cached;
-use vae::checkpoint::{Hub, NamedModel, built_in};
+use vae::checkpoint::{Family, Hub, NamedModel, built_in};
 use vae::numbers::bytes;
 
 use super::failure::Failure;
@@ -40,8 +38,8 @@ struct ModelRow {
 
 pub fn run(ui: &Ui) -> Result<(), Failure> {
     let hub = Hub::from_env();
-    let built_in = built_in_row().map_err(Failure::Output)?;
-    let rows: Vec<_> = iter::once(built_in).chain(NamedModel::all().map(|model| row(model, &hub))).collect();
+    let built_in = Family::named(built_in::NAME).map(family_row);
+    let rows: Vec<_> = built_in.into_iter().chain(NamedModel::all().map(|model| row(model, &hub))).collect();
     if ui.json() {
         return rows.iter().try_for_each(|row| ui.object(row)).map_err(Failure::Output);
     }
@@ -50,14 +48,26 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
 }
 
 fn row(model: &NamedModel, hub: &Hub) -> ModelRow {
-    let family = model.family();
+    ModelRow {
+        name: model.name,
+        half_precision: model.half_precision(),
+        licence: model.licence(),
+        gated: model.is_gated(),
+        repositories: model.repositories,
+        cached: hub.cached(model.repositories),
+        ..family_row(model.family())
+    }
+}
+
+/// The row of a model without repositories.
+fn family_row(family: &'static Family) -> ModelRow {
     let (factor, shift, statistics) = match family.numbers {
         Numbers::Factor { factor, shift } => (Some(factor), Some(shift), None),
         Numbers::Statistics { factor, mean, std } => (Some(factor), None, Some((mean, std))),
         Numbers::InWeights => (None, None, None),
     };
     ModelRow {
-        name: model.name,
+        name: family.name,
         family: family.name,
         title: family.title,
         latent_channels: family.latent_channels,
@@ -66,39 +76,20 @@ fn row(model: &NamedModel, hub: &Hub) -> ModelRow {
         shift_factor: shift,
         latents_mean: statistics.map(|(mean, _)| mean),
         latents_std: statistics.map(|(_, std)| std),
-        half_precision: model.half_precision(),
-        licence: model.licence(),
-        gated: model.is_gated(),
-        repositories: model.repositories,
-        cached: hub.cached(model.repositories),
-    }
-}
-
-/// The row of the model that is part of the program.
-fn built_in_row() -> Result<ModelRow> {
-    let checkpoint = built_in::open()?;
-    let config = checkpoint.config();
-    Ok(ModelRow {
-        name: built_in::NAME,
-        family: built_in::NAME,
-        title: "built into vae",
-        latent_channels: config.latent_channels,
-        downscale: config.downscale(),
-        scaling_factor: Some(config.scaling_factor),
-        shift_factor: Some(config.shift_factor.unwrap_or(0.0)),
-        latents_mean: None,
-        latents_std: None,
-        half_precision: HalfPrecision::Overflows,
-        licence: env!("CARGO_PKG_LICENSE"),
+        half_precision: family.half_precision,
+        licence: family.licence,
         gated: false,
         repositories: &[],
         cached: None,
-    })
+    }
 }
 
 fn table(rows: &[ModelRow]) -> Result<String, fmt::Error> {
     let mut text = String::new();
-    line(&mut text, ["name", "latents", "scale", "f16", "licence", "access", "in the cache", "repositories"])?;
+    line(
+        &mut text,
+        ["name", "latents", "scale", "f16", "licence", "access", "in the cache", "repositories"],
+    )?;
     for row in rows {
         let latents = format!("{} × 1/{}", row.latent_channels, row.downscale);
         let (access, cached) = match &row.cached {
@@ -110,7 +101,10 @@ fn table(rows: &[ModelRow]) -> Result<String, fmt::Error> {
         };
         let f16 = row.half_precision.words();
         let repositories = row.repositories.iter().map(|r| r.id).collect::<Vec<_>>().join(", ");
-        line(&mut text, [row.name, &latents, &row.scale(), f16, row.licence, access, &cached, &repositories])?;
+        line(
+            &mut text,
+            [row.name, &latents, &row.scale(), f16, row.licence, access, &cached, &repositories],
+        )?;
     }
     if rows.iter().any(|row| row.gated) {
         text += "gated: accept the terms on the repository's page, and set HF_TOKEN or run `hf auth login`\n";

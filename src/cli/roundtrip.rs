@@ -7,6 +7,7 @@ use vae::checkpoint::Source;
 use vae::checkpoint::families::SD2;
 use vae::figure::{Canvas, Roundtrip, Sweep};
 use vae::metrics::{difference, psnr, ssim};
+use vae::model::Scaling;
 use vae::noise::{Generator, add_uniform_noise};
 use vae::picture::Picture;
 
@@ -22,6 +23,7 @@ use super::output::Destination;
 use super::recipe::{Recipe, Stored, to_json};
 use super::record::{Record, Stages, SweepEntry, finite, timed};
 use super::resume::{Decision, Resume};
+use super::scaling;
 use super::session::Session;
 use super::show::Screen;
 use super::trace::Trace;
@@ -148,7 +150,7 @@ impl Run<'_> {
     /// Decodes once, with or without noise.
     fn once(&self, mut task: Task, noise: Option<f64>, mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
-        let encoded = self.encode(&mut task, &mut record.stages, &mut trace)?;
+        let encoded = self.encode(&mut task, &mut record, &mut trace)?;
         let (latents, decoded) = self.decode(&encoded, noise, &mut record.stages, &mut trace)?;
         record.trace = trace.into_rows();
         record.shape = Some(latents.dims().to_vec());
@@ -179,7 +181,7 @@ impl Run<'_> {
     /// each is equal to a run with this level alone.
     fn sweep(&self, mut task: Task, levels: &[f64], mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
-        let encoded = self.encode(&mut task, &mut record.stages, &mut trace)?;
+        let encoded = self.encode(&mut task, &mut record, &mut trace)?;
         let mut figure = Sweep::new(&record.input, &encoded.picture, levels.len())?;
         let mut all = Vec::with_capacity(levels.len());
         for &noise in levels {
@@ -205,16 +207,27 @@ impl Run<'_> {
         Ok(to_json(&recipe))
     }
 
-    fn encode(&self, task: &mut Task, stages: &mut Stages, trace: &mut Trace) -> Result<Encoded> {
-        let encoding = &self.args.encoding;
+    fn encode(&self, task: &mut Task, record: &mut Record, trace: &mut Trace) -> Result<Encoded> {
+        let (encoding, stages) = (&self.args.encoding, &mut record.stages);
         let (picture, _) = preprocess(&mut task.bytes, encoding, self.session, self.ui, stages)?;
         if !matches!(self.args.noise, Some(Levels::Sweep(_))) {
             let format = task.destination.picture_format(self.args.quality.quality)?;
             format.check_size(picture.width(), picture.height())?;
         }
         let mut generator = Generator::new(encoding.seed);
-        let latents = encode_picture(&picture, encoding, &mut generator, self.session, stages, trace)?;
+        let scaling = self.scaling()?;
+        let latents =
+            encode_picture(&picture, encoding, scaling, &mut generator, self.session, stages, trace)?;
+        record.warnings.extend(scaling::check_encoded(&latents, &picture, scaling, self.session)?);
         Ok(Encoded { picture, latents, generator })
+    }
+
+    /// Returns the scaling of the latents. Without noise it cancels out, so that it need not be known.
+    fn scaling(&self) -> Result<Option<&Scaling>, Failure> {
+        match &self.args.noise {
+            Some(_) => self.session.scaling().map(Some),
+            None => Ok(self.session.config()?.scaling.as_ref()),
+        }
     }
 
     /// Adds the noise, and decodes. Returns the latents with noise, and the picture.
@@ -234,10 +247,10 @@ impl Run<'_> {
             }
             None => latents.clone(),
         };
-        let config = self.session.config()?;
         let size = (picture.width(), picture.height());
         self.session.check_memory(Work::Decode { size, resized: None })?;
-        let decoded = decode_latents(&config.unscale(&latents)?, self.session, stages, trace)?;
+        let z = self.scaling()?.map_or_else(|| Ok(latents.clone()), |scaling| scaling.unscale(&latents))?;
+        let decoded = decode_latents(&z, self.session, stages, trace)?;
         Ok((latents, decoded))
     }
 

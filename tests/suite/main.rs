@@ -24,6 +24,7 @@
 //! | `faulty_devices` | the program as a process: wrong results, failures and overflows on the emulated CUDA device |
 //! | `bad_input` | the program as a process: many kinds of damaged files |
 //! | `checkpoints` | folders, files, older tensor names, wrong tensors |
+//! | `scalings` | the scaling: options, evidence, refusals, warnings; `docs/models.md` |
 //! | `trace` | the output of `--trace` against forward hooks in diffusers |
 //! | `terminal` | the program as a process: no control characters, backtraces and credentials in what it prints |
 //! | `inspect` | the program as a process: `inspect` and `doctor` |
@@ -55,6 +56,7 @@ mod pictures;
 mod random;
 mod resize;
 mod resume;
+mod scalings;
 mod see;
 mod stock;
 mod support;

@@ -11,6 +11,8 @@ mod table;
 
 use serde::Serialize;
 
+use crate::model::{ChannelStatistics, Config, Network, Scaling};
+
 pub use table::{FAMILIES, SD2};
 
 /// A latent space, and what is known about its VAEs.
@@ -71,7 +73,7 @@ pub enum Numbers {
 }
 
 /// Whether a model can be computed in f16.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HalfPrecision {
     /// It is in wide use.
@@ -81,6 +83,7 @@ pub enum HalfPrecision {
     /// Reported to give wrong pictures at times; bf16 and f32 work.
     Unstable,
     /// Nothing is known.
+    #[default]
     Unknown,
 }
 
@@ -119,6 +122,32 @@ impl Family {
     /// The family that has its VAE in the repository `id`.
     pub fn of_repository(id: &str) -> Option<&'static Self> {
         FAMILIES.iter().find(|family| family.repositories.iter().any(|r| r.eq_ignore_ascii_case(id)))
+    }
+
+    /// The families whose VAEs have this network and these latents. Their scaling may differ.
+    pub fn fitting(config: &Config) -> Vec<&'static Self> {
+        FAMILIES.iter().filter(|family| family.fits(config)).collect()
+    }
+
+    /// Whether VAEs of this family have this network and these latents.
+    pub fn fits(&self, config: &Config) -> bool {
+        let kind = match config.network {
+            Network::Kl(_) => Kind::Kl,
+        };
+        (self.kind, self.latent_channels, self.downscale)
+            == (kind, config.latent_channels, config.downscale())
+    }
+
+    /// The scaling; `None` if it is among the weights.
+    pub fn scaling(&self) -> Option<Scaling> {
+        match self.numbers {
+            Numbers::Factor { factor, shift } => Some(Scaling::new(factor, shift)),
+            Numbers::Statistics { factor, mean, std } => {
+                let statistics = ChannelStatistics { mean: mean.to_vec(), std: std.to_vec() };
+                Some(Scaling { statistics: Some(statistics), ..Scaling::new(factor, 0.0) })
+            }
+            Numbers::InWeights => None,
+        }
     }
 
     /// A model of this family that everybody can download.

@@ -166,8 +166,8 @@ pub static FAMILIES: &[Family] = &[
                 -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
             ],
             std: &[
-                2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526, 2.8652, 1.5579,
-                1.6382, 1.1253, 2.8251, 1.916,
+                2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526, 2.8652,
+                1.5579, 1.6382, 1.1253, 2.8251, 1.916,
             ],
         },
         half_precision: HalfPrecision::Unstable,
@@ -182,6 +182,17 @@ pub static FAMILIES: &[Family] = &[
     tiny_family("taesdxl", "TAESD, for sdxl", 4, &["madebyollin/taesdxl"]),
     tiny_family("taesd3", "TAESD, for sd3", 16, &["madebyollin/taesd3"]),
     tiny_family("taef1", "TAESD, for flux1", 16, &["madebyollin/taef1"]),
+    Family {
+        name: "tiny",
+        title: "the model that is built into vae",
+        kind: Kind::Kl,
+        latent_channels: 4,
+        downscale: 8,
+        numbers: factor(1.21153, 0.0),
+        half_precision: HalfPrecision::Overflows,
+        licence: env!("CARGO_PKG_LICENSE"),
+        repositories: &[],
+    },
 ];
 
 /// A family of `AutoencoderTiny`, whose latents are the scaled ones of another family.
@@ -264,11 +275,6 @@ const fn gated(id: &'static str) -> Repository {
     Repository { id, gated: true }
 }
 
-const fn named(
-    name: &'static str,
-    family: &'static str,
-    repositories: &'static [Repository],
-) -> NamedModel {
+const fn named(name: &'static str, family: &'static str, repositories: &'static [Repository]) -> NamedModel {
     NamedModel { name, family, repositories, half_precision: None, licence: None, sha256: &[] }
 }
-

@@ -120,11 +120,17 @@ fn permission(endpoint: &str, repo: &str, status: u16) -> String {
     let why = if gated { "it is gated" } else { "it is private, gated or gone" };
     let accept = format!("accept its terms at {endpoint}/{repo}");
     let token = match status {
-        403 => "use a token (HF_TOKEN, or `hf auth login`) of the account that accepted them, which may read gated repositories",
+        403 => {
+            "use a token (HF_TOKEN, or `hf auth login`) of the account that accepted them, which may read gated repositories"
+        }
         _ => "set HF_TOKEN to a token of the account that accepted them, or run `hf auth login`",
     };
-    let free = family.and_then(Family::free_model).filter(|model| model.repositories.iter().any(|r| !r.gated && r.id != repo));
-    let free = free.map(|model| format!("; or use `--model {}`, a VAE of the same family that everybody can download", model.name));
+    let free = family
+        .and_then(Family::free_model)
+        .filter(|model| model.repositories.iter().any(|r| !r.gated && r.id != repo));
+    let free = free.map(|model| {
+        format!("; or use `--model {}`, a VAE of the same family that everybody can download", model.name)
+    });
     format!("{why}; {accept}, and {token}{}", free.unwrap_or_default())
 }
 

@@ -114,7 +114,9 @@ impl Hub {
             match repo.files(variant) {
                 Ok(files) => {
                     if let Some(HubError::Refused { repo, status, .. }) = &first_error {
-                        self.note(&format!("access to {repo} is refused ({status}); using {id}, which has the same weights"));
+                        self.note(&format!(
+                            "access to {repo} is refused ({status}); using {id}, which has the same weights"
+                        ));
                     }
                     repo.ask_again_after(refresh::DAY);
                     return repo.open(files);

@@ -28,6 +28,10 @@ use super::ui::Ui;
 
 pub fn run(args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
     let path = match (&args.file, &args.model) {
+        (Some(_), _) if args.scaling.first().is_some() => {
+            let option = args.scaling.first().unwrap_or_default();
+            return Err(Failure::Usage(format!("{option} is for a --model")));
+        }
         (Some(path), _) => path,
         (None, Some(source)) => return model::inspect(source, args, ui),
         (None, None) => return Err(Failure::Usage("name a FILE or a --model".into())),

@@ -59,7 +59,8 @@ fn every_name_is_listed_and_downloads_from_its_repositories() {
 #[test]
 fn a_gated_repository_says_what_to_do() {
     for (status, advice) in [(401, "HF_TOKEN to a token"), (403, "may read gated repositories")] {
-        let ids = ["stabilityai/stable-diffusion-3.5-large", "stabilityai/stable-diffusion-3-medium-diffusers"];
+        let ids =
+            ["stabilityai/stable-diffusion-3.5-large", "stabilityai/stable-diffusion-3-medium-diffusers"];
         let all = ids.into_iter().chain([SD3]).map(|id| (id, repository(Mood::Status(status))));
         let user = User::new(all);
         let page = format!("{}/{SD3}", user.hub.endpoint);
