@@ -45,6 +45,12 @@ impl Contents {
         Self { tensors, metadata }
     }
 
+    /// The tensor `name`.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        let found = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name));
+        found.ok().map(|i| &self.tensors[i])
+    }
+
     /// The number of values in all tensors.
     pub fn parameters(&self) -> usize {
         self.tensors.iter().map(Entry::values).sum()

@@ -7,15 +7,19 @@
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
 //! | [`weights`] | one safetensors file, read tensor by tensor |
 //! | `digest` | the SHA-256 of a file, remembered from run to run |
+//! | [`foreign`] | what a file is that holds no VAE |
 //! | [`contents`] | the tensors and metadata that the header of a safetensors file lists |
+//! | [`names`] | the names of a VAE's tensors in files, and in diffusers |
 //! | [`modules`] | the tree of modules, from the tensors' names |
 //! | [`pipeline`] | the pipeline around the checkpoint, from `model_index.json` |
 
 pub mod built_in;
 pub mod contents;
 mod digest;
+pub mod foreign;
 pub mod hub;
 pub mod modules;
+pub mod names;
 pub mod path;
 pub mod pipeline;
 pub mod weights;
