@@ -70,4 +70,10 @@ impl Entry {
     pub fn values(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// The number of bytes.
+    pub fn bytes(&self) -> u64 {
+        let dtype = serde_json::from_value(self.dtype.as_str().into());
+        self.values() as u64 * dtype.map_or(0, |dtype: safetensors::Dtype| dtype.bitsize() as u64) / 8
+    }
 }

@@ -40,8 +40,16 @@ pub fn format_of(start: &[u8], name: &str) -> Option<&'static str> {
 const KINDS: &[(&[&str], &str)] = &[
     (
         &[
-            ".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".lora.down.", "lora_unet_", "lora_te_",
-            ".hada_w1_a", ".lokr_w1", ".oft_blocks",
+            ".lora_down.",
+            ".lora_up.",
+            ".lora_A.",
+            ".lora_B.",
+            ".lora.down.",
+            "lora_unet_",
+            "lora_te_",
+            ".hada_w1_a",
+            ".lokr_w1",
+            ".oft_blocks",
         ],
         "a LoRA, which changes a diffusion model; it contains no VAE",
     ),
@@ -51,21 +59,40 @@ const KINDS: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "model.diffusion_model.", "time_embedding.linear_1.", "time_embed.0.", "input_blocks.0.", "double_blocks.0.",
-            "single_blocks.0.", "transformer_blocks.0.", "joint_blocks.0.", "time_text_embed.", "t_embedder.mlp.0.",
+            "model.diffusion_model.",
+            "time_embedding.linear_1.",
+            "time_embed.0.",
+            "input_blocks.0.",
+            "double_blocks.0.",
+            "single_blocks.0.",
+            "transformer_blocks.0.",
+            "joint_blocks.0.",
+            "time_text_embed.",
+            "t_embedder.mlp.0.",
         ],
         "a diffusion model (a UNet or a transformer) without a VAE",
     ),
     (
         &[
-            "text_model.encoder.layers.", "transformer.resblocks.", ".SelfAttention.q.", "token_embedding.weight",
-            "embed_tokens.weight", "wte.weight", "lm_head.weight",
+            "text_model.encoder.layers.",
+            "transformer.resblocks.",
+            ".SelfAttention.q.",
+            "token_embedding.weight",
+            "embed_tokens.weight",
+            "wte.weight",
+            "lm_head.weight",
         ],
         "a text encoder or a language model, not a VAE",
     ),
-    (&["vision_model.", "visual.patch_embed", "image_encoder."], "an image encoder such as CLIP's, not a VAE"),
+    (
+        &["vision_model.", "visual.patch_embed", "image_encoder."],
+        "an image encoder such as CLIP's, not a VAE",
+    ),
     (&["emb_params", "string_to_param"], "a textual inversion, not a VAE"),
-    (&["encoder.stages.", "decoder.stages."], "a deep-compression autoencoder (DC-AE), which is not supported"),
+    (
+        &["encoder.stages.", "decoder.stages."],
+        "a deep-compression autoencoder (DC-AE), which is not supported",
+    ),
     (&["conv_first.weight", "model.1.sub.0."], "an upscaler, not a VAE"),
 ];
 
@@ -90,7 +117,8 @@ pub fn kind_of(contents: &Contents) -> String {
 }
 
 /// A VAE with convolutions in three dimensions that is not Wan 2.1's.
-pub const VIDEO: &str = "a VAE for videos; of these, only Wan 2.1's, which is also Qwen-Image's, is supported";
+pub const VIDEO: &str =
+    "a VAE for videos; of these, only Wan 2.1's, which is also Qwen-Image's, is supported";
 
 /// Parts of names and the VAEs that they are from: such a VAE has the tensors of an AutoencoderKL and others besides, without which
 /// it would compute something else.
@@ -101,11 +129,15 @@ const RELATIVES: &[(&str, &str)] = &[
     (".temporal_res_block.", SVD),
     ("decoder.time_conv_out.", SVD),
     ("quantize.embedding", "a VQ autoencoder, whose latents are entries of a codebook; it is not supported"),
-    ("decoder.condition_encoder.", "an AsymmetricAutoencoderKL, whose decoder also reads the masked picture; it is not supported"),
+    (
+        "decoder.condition_encoder.",
+        "an AsymmetricAutoencoderKL, whose decoder also reads the masked picture; it is not supported",
+    ),
     (".pool.", "a TAESD with pooling (taef2), which is not supported"),
 ];
 
-const SVD: &str = "the VAE of Stable Video Diffusion, whose decoder works on several frames at once; it is not supported";
+const SVD: &str =
+    "the VAE of Stable Video Diffusion, whose decoder works on several frames at once; it is not supported";
 
 /// What a VAE is that has this tensor, if it is one that only looks like those that are supported.
 pub fn relative_with(name: &str) -> Option<&'static str> {

@@ -3,13 +3,16 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`built_in`] | the small model that is part of the program |
-//! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
+//! | [`path`] | a folder in the diffusers layout, or one file |
+//! | [`single_file`] | a file of a VAE or of a whole model, without a `config.json` |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
 //! | [`weights`] | one safetensors file, read tensor by tensor |
 //! | `digest` | the SHA-256 of a file, remembered from run to run |
 //! | [`foreign`] | what a file is that holds no VAE |
 //! | [`contents`] | the tensors and metadata that the header of a safetensors file lists |
 //! | [`names`] | the names of a VAE's tensors in files, and in diffusers |
+//! | `shapes` | the config that follows from the shapes of the tensors |
+//! | `vae_tensors` | the tensors of the VAE in a weights file, by their names in diffusers |
 //! | [`modules`] | the tree of modules, from the tensors' names |
 //! | [`pipeline`] | the pipeline around the checkpoint, from `model_index.json` |
 
@@ -22,6 +25,9 @@ pub mod modules;
 pub mod names;
 pub mod path;
 pub mod pipeline;
+mod shapes;
+pub mod single_file;
+mod vae_tensors;
 pub mod weights;
 
 use std::convert::Infallible;
@@ -32,6 +38,7 @@ pub use contents::Contents;
 pub use hub::{Hub, HubError, Progress, Refresh};
 pub use modules::Module;
 pub use pipeline::Pipeline;
+pub use vae_tensors::VaeTensors;
 pub use weights::Weights;
 
 use crate::model::{Config, ConfigError, Parameters, Scaling, Tensors};
@@ -43,11 +50,14 @@ pub enum Source {
     Tiny,
     /// Stable Diffusion 2's VAE, from the first of its mirrors that has it.
     Sd2,
-    /// A folder or a `.safetensors` file.
+    /// A folder or a file.
     Path(PathBuf),
     /// A repository on the hub, `owner/name`, with the VAE in `vae/` or at the top.
     Hub(String),
 }
+
+/// Ends of the names of weights files. No hub id has one.
+const EXTENSIONS: [&str; 7] = [".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf"];
 
 impl FromStr for Source {
     type Err = Infallible;
@@ -63,7 +73,9 @@ impl FromStr for Source {
         Ok(match (text, text.split_once('/')) {
             ("tiny", _) => Self::Tiny,
             ("sd2", _) => Self::Sd2,
-            _ if path.exists() || text.ends_with(".safetensors") => Self::Path(path),
+            _ if path.exists() || EXTENSIONS.iter().any(|extension| text.ends_with(extension)) => {
+                Self::Path(path)
+            }
             (_, Some((owner, name))) if is_name(owner) && is_name(name) => Self::Hub(text.to_string()),
             _ => Self::Path(path),
         })
@@ -142,7 +154,7 @@ pub struct Origin {
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     config: Config,
-    weights: Weights,
+    tensors: VaeTensors,
     origin: Origin,
     folder: Option<PathBuf>,
     warning: Option<String>,
@@ -174,12 +186,10 @@ impl Checkpoint {
         let text = std::fs::read_to_string(&config)
             .map_err(|reason| CheckpointError::Read { path: config.clone(), reason })?;
         let folder = config.parent().map(Path::to_path_buf);
-        let mut config = parse_config(&text, &config)?;
-        let weights = Weights::open(&weights)?;
-        if config.scaling.is_none() {
-            config.scaling = batch_norm_scaling(config.latent_channels, &weights)?;
-        }
-        Ok(Self { config, weights, origin, folder, warning: None })
+        let config = parse_config(&text, &config)?;
+        let tensors = VaeTensors::of(Weights::open(&weights)?);
+        let config = with_scaling_of(config, &tensors)?;
+        Ok(Self { config, tensors, origin, folder, warning: None })
     }
 
     /// The content of `config.json`.
@@ -192,29 +202,42 @@ impl Checkpoint {
         &self.origin
     }
 
-    /// A warning for the user if this is the default model with an unknown digest.
+    /// A warning for the user: this is the default model with an unknown digest, or a config was not used.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
 
-    /// The weights file.
+    /// The weights file, which may contain more than the VAE.
     pub fn weights(&self) -> &Weights {
-        &self.weights
+        self.tensors.weights()
+    }
+
+    /// The tensors of the VAE.
+    pub fn tensors(&self) -> &VaeTensors {
+        &self.tensors
+    }
+
+    /// The digest of the weights: see [`VaeTensors::sha256`]. It is computed once.
+    ///
+    /// # Errors
+    /// If the file cannot be read or its length has changed.
+    pub fn sha256(&self) -> Result<&str, CheckpointError> {
+        self.tensors.sha256()
     }
 
     /// Whether `sha256` is the digest of these weights, or that of the same weights in the other number format, as far as
     /// this is known: it is for Stable Diffusion 2's.
     ///
     /// # Errors
-    /// Those of [`Weights::sha256`].
+    /// Those of [`Checkpoint::sha256`].
     pub fn has_weights(&self, sha256: &str) -> Result<bool, CheckpointError> {
-        let own = self.weights.sha256()?;
+        let own = self.sha256()?;
         Ok(own == sha256 || [own, sha256].iter().all(|digest| hub::SD2_SHA256.contains(digest)))
     }
 
     /// The tree of modules.
     pub fn modules(&self) -> Module {
-        Module::of(&self.weights.contents(), self.config.kl().map_or(0, |kl| kl.norm_num_groups))
+        Module::of(&self.tensors.contents(), self.config.kl().map_or(0, |kl| kl.norm_num_groups))
     }
 
     /// The pipeline that the checkpoint belongs to, if `model_index.json` is in the parent folder, in the cache or on the
@@ -230,8 +253,16 @@ impl Checkpoint {
 
     /// The tensors in the form that the model's constructors take.
     pub fn parameters(&self) -> Parameters {
-        Parameters::new(self.weights.clone())
+        Parameters::new(self.tensors.clone())
     }
+}
+
+/// The config with the scaling that is among the tensors, if it has none.
+fn with_scaling_of(mut config: Config, tensors: &VaeTensors) -> Result<Config, CheckpointError> {
+    if config.scaling.is_none() {
+        config.scaling = batch_norm_scaling(config.latent_channels, tensors)?;
+    }
+    Ok(config)
 }
 
 /// The scaling of FLUX.2, whose statistics are tensors. `None` if there are no such tensors.
@@ -286,6 +317,7 @@ mod tests {
         assert_eq!(parse("tiny"), Ok(Source::Tiny));
         assert_eq!(parse("src"), Ok(Source::Path("src".into())));
         assert_eq!(parse("no/such/file.safetensors"), Ok(Source::Path("no/such/file.safetensors".into())));
+        assert_eq!(parse("models/v1-5.ckpt"), Ok(Source::Path("models/v1-5.ckpt".into())));
         assert_eq!(parse("stabilityai/sd-vae-ft-mse"), Ok(Source::Hub("stabilityai/sd-vae-ft-mse".into())));
         for path in ["", "sd3", "a/b/c", "/no/such", "../x", "owner/", "owner/na me"] {
             assert_eq!(parse(path), Ok(Source::Path(path.into())));

@@ -279,6 +279,9 @@ pub struct Names {
 }
 
 impl Names {
+    /// Those of diffusers' own files.
+    pub const DIFFUSERS: Self = Self { prefix: "", naming: Naming::Diffusers, levels: 0 };
+
     /// Recognizes the names of the VAE in a file, which may hold other models too. `None` if there is no VAE in it.
     pub fn of(contents: &Contents) -> Option<Self> {
         let has = |prefix: &str, name: &str| contents.get(&format!("{prefix}{name}")).is_some();

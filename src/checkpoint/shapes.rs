@@ -22,15 +22,16 @@ pub type Shapes<'a> = BTreeMap<String, &'a [usize]>;
 /// Groups of every group norm in every known model.
 const GROUPS: usize = 32;
 
-/// Infers the config. A file may hold the encoder alone or the decoder alone.
+/// Infers the config. A file may hold the encoder alone or the decoder alone. What the shapes do not state, such as the groups of
+/// the norms, is taken from `declared`, or is as in every known model.
 ///
 /// # Errors
 /// Why these are not the tensors of a supported VAE, in words that follow the name of the file.
-pub fn config_of(shapes: &Shapes) -> Result<Config, String> {
+pub fn config_of(shapes: &Shapes, declared: Option<&Config>) -> Result<Config, String> {
     if let Some(kind) = shapes.keys().find_map(|name| foreign::relative_with(name)) {
         return Err(format!("is {kind}"));
     }
-    kl(shapes)
+    kl(shapes, declared.and_then(Config::kl).map_or(GROUPS, |kl| kl.norm_num_groups))
 }
 
 /// What the shapes say about one half of an AutoencoderKL, from the picture's level to the latents'.
@@ -43,7 +44,7 @@ struct Half {
     mid_attention: bool,
 }
 
-fn kl(shapes: &Shapes) -> Result<Config, String> {
+fn kl(shapes: &Shapes, groups: usize) -> Result<Config, String> {
     let encoder = Half::of(shapes, "encoder", "down_blocks", "downsamplers")?;
     let decoder = Half::of(shapes, "decoder", "up_blocks", "upsamplers")?.map(Half::reversed);
     let (first, layers_per_block) = match (&encoder, &decoder) {
@@ -57,9 +58,12 @@ fn kl(shapes: &Shapes) -> Result<Config, String> {
     let latents = Latents::of(shapes, encoder.is_some(), decoder.is_some())?;
     let kl = Kl {
         block_out_channels: first.channels.clone(),
-        decoder_block_out_channels: decoder.as_ref().map(|half| half.channels.clone()).filter(|c| *c != first.channels),
+        decoder_block_out_channels: decoder
+            .as_ref()
+            .map(|half| half.channels.clone())
+            .filter(|c| *c != first.channels),
         layers_per_block,
-        norm_num_groups: GROUPS,
+        norm_num_groups: groups,
         inner_channels: Some(latents.inner_channels).filter(|&inner| inner != latents.channels),
         use_quant_conv: latents.quant_conv,
         use_post_quant_conv: latents.post_quant_conv,
@@ -69,15 +73,20 @@ fn kl(shapes: &Shapes) -> Result<Config, String> {
             false => Vec::new(),
         },
     };
-    if kl.block_out_channels.iter().chain(kl.decoder_channels()).any(|c| !c.is_multiple_of(GROUPS)) {
+    if kl.block_out_channels.iter().chain(kl.decoder_channels()).any(|c| !c.is_multiple_of(groups)) {
         return Err(format!(
-            "has layers of {:?} channels, which {GROUPS} does not divide, and the number of groups of its norms is not in the \
+            "has layers of {:?} channels, which {groups} does not divide, and the number of groups of its norms is not in the \
              file; put the config.json of the same VAE beside it",
             kl.block_out_channels
         ));
     }
     kl.check().map_err(|e| format!("has sizes that are not supported: {e}"))?;
-    Ok(Config { network: Network::Kl(kl), latent_channels: latents.channels, scaling: None, force_upcast: false })
+    Ok(Config {
+        network: Network::Kl(kl),
+        latent_channels: latents.channels,
+        scaling: None,
+        force_upcast: false,
+    })
 }
 
 impl Half {
@@ -149,7 +158,10 @@ impl Half {
             return differ("residual blocks in each level", count(self.layers), count(decoder.layers));
         }
         if self.attention_levels != decoder.attention_levels || self.mid_attention != decoder.mid_attention {
-            return Err("has attention in other levels of its encoder than of its decoder, which is not supported".into());
+            return Err(
+                "has attention in other levels of its encoder than of its decoder, which is not supported"
+                    .into(),
+            );
         }
         Ok(())
     }
@@ -221,7 +233,9 @@ fn conv(shapes: &Shapes, name: &str) -> Result<[usize; 4], String> {
     match **shapes.get(name).ok_or_else(|| missing(name))? {
         [out, c_in, height, width] => Ok([out, c_in, height, width]),
         [_, _, _, _, _] => Err(format!("is {}", foreign::VIDEO)),
-        ref other => Err(format!("has a tensor `{name}` of shape {other:?}, which is not that of a convolution")),
+        ref other => {
+            Err(format!("has a tensor `{name}` of shape {other:?}, which is not that of a convolution"))
+        }
     }
 }
 

@@ -132,6 +132,20 @@ impl Weights {
         Ok(map.get_or_init(|| Arc::new(Bytes::Mapped(mapped))))
     }
 
+    /// The file's name in messages.
+    pub(super) fn name(&self) -> &Path {
+        &self.0.name
+    }
+
+    /// The bytes of a tensor of any type, row-major.
+    ///
+    /// # Errors
+    /// If the tensor is missing, or the file cannot be read.
+    pub(super) fn raw(&self, name: &str) -> Result<&[u8]> {
+        let (start, end) = self.info(name)?.data_offsets;
+        Ok(&(**self.bytes()?).as_ref()[self.0.data_start + start..self.0.data_start + end])
+    }
+
     fn info(&self, name: &str) -> Result<&TensorInfo> {
         let missing = || Error::Msg(format!("{} has no tensor `{name}`", self.0.name.display()));
         self.0.header.info(name).ok_or_else(missing)

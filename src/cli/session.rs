@@ -157,7 +157,7 @@ impl<'a> Session<'a> {
     pub fn provenance(&self) -> Result<Provenance, Failure> {
         let checkpoint = self.checkpoint()?;
         let config = checkpoint.config();
-        let sha256 = checkpoint.weights().sha256().map_err(|e| Failure::Model(e.into()))?;
+        let sha256 = checkpoint.sha256().map_err(|e| Failure::Model(e.into()))?;
         Ok(Provenance {
             model: Some(checkpoint.origin().model.clone()),
             model_revision: checkpoint.origin().revision.clone(),

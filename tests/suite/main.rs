@@ -23,6 +23,7 @@
 //! | `faulty_devices` | the program as a process: wrong results, failures and overflows on the emulated CUDA device |
 //! | `bad_input` | the program as a process: many kinds of damaged files |
 //! | `checkpoints` | folders, files, older tensor names, wrong tensors |
+//! | `single_files` | checkpoints in single files under other names, configs from shapes, files that are no VAE, `convert` |
 //! | `trace` | the output of `--trace` against forward hooks in diffusers |
 //! | `terminal` | the program as a process: no control characters, backtraces and credentials in what it prints |
 //! | `inspect` | the program as a process: `inspect` and `doctor` |
@@ -54,6 +55,7 @@ mod random;
 mod resize;
 mod resume;
 mod see;
+mod single_files;
 mod stock;
 mod support;
 mod terminal;

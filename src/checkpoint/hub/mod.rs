@@ -243,7 +243,7 @@ impl<'a> Repository<'a> {
 
 /// Returns a warning unless the checkpoint's digest is one of Stable Diffusion 2's.
 pub(super) fn doubt(checkpoint: &Checkpoint) -> Result<Option<String>, CheckpointError> {
-    let found = checkpoint.weights().sha256()?;
+    let found = checkpoint.sha256()?;
     let model = &checkpoint.origin().model;
     let [full, fp16] = SD2_SHA256;
     Ok((!SD2_SHA256.contains(&found)).then(|| {
