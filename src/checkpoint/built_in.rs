@@ -24,6 +24,7 @@ pub fn open() -> Result<Checkpoint, CheckpointError> {
         tensors: VaeTensors::of(Weights::built_in(WEIGHTS, "the built-in model")?),
         origin,
         folder: None,
+        config_text: Some(CONFIG.into()),
         warning: None,
     })
 }

@@ -8,6 +8,7 @@
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
 //! | [`weights`] | one safetensors file, read tensor by tensor |
 //! | `digest` | the SHA-256 of a file, remembered from run to run |
+//! | [`convert`] | the VAE of a checkpoint as a new file |
 //! | [`foreign`] | what a file is that holds no VAE |
 //! | [`contents`] | the tensors and metadata that the header of a safetensors file lists |
 //! | [`names`] | the names of a VAE's tensors in files, and in diffusers |
@@ -18,6 +19,7 @@
 
 pub mod built_in;
 pub mod contents;
+pub mod convert;
 mod digest;
 pub mod foreign;
 pub mod hub;
@@ -157,6 +159,8 @@ pub struct Checkpoint {
     tensors: VaeTensors,
     origin: Origin,
     folder: Option<PathBuf>,
+    /// The `config.json` that the config was read from.
+    config_text: Option<String>,
     warning: Option<String>,
 }
 
@@ -189,7 +193,7 @@ impl Checkpoint {
         let config = parse_config(&text, &config)?;
         let tensors = VaeTensors::of(Weights::open(&weights)?);
         let config = with_scaling_of(config, &tensors)?;
-        Ok(Self { config, tensors, origin, folder, warning: None })
+        Ok(Self { config, tensors, origin, folder, config_text: Some(text), warning: None })
     }
 
     /// The content of `config.json`.

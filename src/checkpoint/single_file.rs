@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use crate::model::{Config, ConfigError, Network};
+use crate::model::{Config, Network};
 
 use super::shapes::{self, Shapes};
 use super::vae_tensors::VaeTensors;
@@ -30,32 +30,33 @@ pub(super) fn open(path: &Path, origin: Origin) -> Result<Checkpoint, Checkpoint
     let shapes: Shapes = stored.map(|(name, entry)| (name.clone(), entry.shape.as_slice())).collect();
     let beside = path.with_file_name("config.json");
     let declared = match fs::read_to_string(&beside) {
-        Ok(text) => Some(Declared { place: beside.display().to_string(), config: Config::from_json(&text) }),
-        Err(_) => contents.metadata.get(CONFIG_KEY).map(|text| Declared {
-            place: format!("the metadata `{CONFIG_KEY}`"),
-            config: Config::from_json(text),
-        }),
+        Ok(text) => Some(Declared { place: beside.display().to_string(), text }),
+        Err(_) => contents
+            .metadata
+            .get(CONFIG_KEY)
+            .map(|text| Declared { place: format!("the metadata `{CONFIG_KEY}`"), text: text.clone() }),
     };
-    let (config, warning) = choose(declared, &shapes).map_err(refuse)?;
+    let (config, warning) = choose(declared.as_ref(), &shapes).map_err(refuse)?;
+    let config_text = declared.map(|declared| declared.text).filter(|_| warning.is_none());
     let has_config = beside.is_file() && warning.is_none();
     let folder = path.parent().filter(|_| has_config).map(Path::to_path_buf);
     let config = with_scaling_of(config, &tensors)?;
-    Ok(Checkpoint { config, tensors, origin, folder, warning })
+    Ok(Checkpoint { config, tensors, origin, folder, config_text, warning })
 }
 
 /// A config that was found with the file.
 struct Declared {
     /// Where, for messages.
     place: String,
-    config: Result<Config, ConfigError>,
+    text: String,
 }
 
 /// The declared config if it fits the tensors; otherwise the one that their shapes give, with a warning.
-fn choose(declared: Option<Declared>, shapes: &Shapes) -> Result<(Config, Option<String>), String> {
-    let Some(Declared { place, config }) = declared else {
+fn choose(declared: Option<&Declared>, shapes: &Shapes) -> Result<(Config, Option<String>), String> {
+    let Some(Declared { place, text }) = declared else {
         return Ok((shapes::config_of(shapes, None)?, None));
     };
-    let (config, inferred) = match config {
+    let (config, inferred) = match Config::from_json(text) {
         Ok(config) => {
             let inferred = shapes::config_of(shapes, Some(&config))?;
             match fits(&config, &inferred, shapes) {

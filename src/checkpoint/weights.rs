@@ -132,8 +132,8 @@ impl Weights {
         Ok(map.get_or_init(|| Arc::new(Bytes::Mapped(mapped))))
     }
 
-    /// The file's name in messages.
-    pub(super) fn name(&self) -> &Path {
+    /// The file, or the name of the built-in model.
+    pub fn path(&self) -> &Path {
         &self.0.name
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
 use vae::checkpoint::names::{Names, Naming};
@@ -553,4 +553,162 @@ fn names_are_recognized_by_either_half() {
     assert_eq!(of(&ldm), Some(("first_stage_model.", Naming::Ldm, 2)));
     assert_eq!(of(&["encoder.layers.0.self_attn.q_proj.weight"]), None);
     assert_eq!(of(&["conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"]), None);
+}
+
+/// Reads the tensors and the metadata of a file.
+fn read(path: &Path) -> (Tensors, BTreeMap<String, String>) {
+    let bytes = fs::read(path).expect("a file");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
+    let file = SafeTensors::deserialize(&bytes).expect("a valid file");
+    let tensor = |(name, view): (String, TensorView)| {
+        (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+    };
+    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    (file.tensors().into_iter().map(tensor).collect(), metadata)
+}
+
+#[test]
+fn converting_there_and_back_gives_the_same_tensors() {
+    let folder = Folder::new();
+    for kind in KL {
+        let model = model(kind);
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+            let _ = fs::remove_dir_all(folder.path("there"));
+            let _ = fs::remove_dir_all(folder.path("back"));
+            model.write_folder(&folder.path("there"), dtype);
+            vae(&folder, "convert there -o a.safetensors --layout ldm").code(0);
+            let (stored, metadata) = read(&folder.path("a.safetensors"));
+            assert!(stored == model.of_authors(dtype, ""), "{kind}");
+            assert_eq!(metadata["format"], "pt");
+            vae(&folder, "convert a.safetensors -o back").code(0);
+            let (stored, _) = read(&folder.path("back/diffusion_pytorch_model.safetensors"));
+            assert!(stored == model.of_diffusers(dtype), "{kind}");
+            let config = fs::read_to_string(folder.path("back/config.json")).expect("a config");
+            let (there, back) = (Config::from_json(&model.config), Config::from_json(&config));
+            assert_eq!(back.expect("a config"), there.expect("a config"));
+            let json: Value = serde_json::from_str(&config).expect("JSON");
+            let original: Value = serde_json::from_str(&model.config).expect("JSON");
+            for (key, value) in original.as_object().expect("an object") {
+                assert_eq!(&json[key], value, "{kind}: {key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_vae_is_taken_out_of_a_whole_checkpoint() {
+    let folder = Folder::new();
+    let model = model("sd3");
+    let mut whole = companions();
+    whole.extend(model.of_authors(Dtype::F16, "first_stage_model."));
+    let metadata = [
+        ("modelspec.architecture", "stable-diffusion-v3-medium"),
+        ("modelspec.hash_sha256", "0123"),
+        ("modelspec.thumbnail", "data:image/png;base64,"),
+        ("prompt", "{}"),
+    ];
+    // A large diffusion model, so that the metadata are about that.
+    let large = (
+        "model.diffusion_model.x_embedder.proj.weight".to_string(),
+        (Dtype::U8, vec![1 << 24], vec![0; 1 << 24]),
+    );
+    whole.insert(large.0, large.1);
+    write_with_metadata(&folder.path("whole.safetensors"), &whole, &metadata);
+    let run = vae(&folder, "convert whole.safetensors -o vae.safetensors --layout ldm --json").code(0);
+    let json = &run.json()[0];
+    assert_eq!(json["tensors"], model.rows.len());
+    assert_eq!(json["left_out"], companions().len() + 1);
+    let (tensors, kept) = read(&folder.path("vae.safetensors"));
+    assert!(tensors == model.of_authors(Dtype::F16, ""));
+    let kept: Vec<(&str, &str)> = kept.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(kept, [("format", "pt"), ("modelspec.architecture", "stable-diffusion-v3-medium")]);
+    assert!(
+        results(&open(&folder.path("vae.safetensors")).expect("a model"))
+            == results(&open(&folder.path("whole.safetensors")).expect("a model"))
+    );
+    // diffusers would take a config without a scaling factor for that of Stable Diffusion 1.
+    vae(&folder, "convert whole.safetensors -o new").code(3).says(&["scaling factor", "whole.safetensors"]);
+    assert!(!folder.path("new").exists());
+}
+
+#[test]
+fn a_converted_file_keeps_the_config() {
+    let folder = Folder::new();
+    let model = model("sd3");
+    model.write_folder(&folder.path("m"), Dtype::F32);
+    for layout in ["diffusers", "ldm"] {
+        vae(&folder, &format!("convert m -o a.safetensors --layout {layout}")).code(0);
+        let (opened, original) = (open(&folder.path("a.safetensors")), open(&folder.path("m")));
+        assert_eq!(opened.expect("a model").config(), original.expect("a model").config());
+    }
+    // The groups of the norms, too, which the shapes do not state.
+    model_folder::write(&folder.path("g"));
+    vae(&folder, "convert g -o g.safetensors --layout ldm").code(0);
+    let (opened, original) = (open(&folder.path("g.safetensors")), open(&folder.path("g")));
+    assert!(results(&opened.expect("a model")) == results(&original.expect("a model")));
+}
+
+#[test]
+fn values_are_rounded_to_the_nearest_and_never_become_infinite() {
+    let folder = Folder::new();
+    let model = model("one-layer");
+    model.write_folder(&folder.path("m"), Dtype::F32);
+    for (name, dtype) in [("f16", Dtype::F16), ("bf16", Dtype::BF16), ("f32", Dtype::F32)] {
+        vae(&folder, &format!("convert m -o a.safetensors --dtype {name}")).code(0);
+        assert!(read(&folder.path("a.safetensors")).0 == model.of_diffusers(dtype), "{name}");
+    }
+    let mut tensors = model.of_diffusers(Dtype::F32);
+    let (_, _, bytes) = tensors.get_mut("decoder.conv_in.bias").expect("a tensor");
+    bytes[..4].copy_from_slice(&70000f32.to_le_bytes());
+    write_safetensors(&folder.path("m/diffusion_pytorch_model.safetensors"), &tensors);
+    fs::write(folder.path("kept.safetensors"), "kept").expect("a file");
+    vae(&folder, "convert m -o kept.safetensors --dtype f16").code(3).says(&[
+        "decoder.conv_in.bias",
+        "7e4",
+        "F16",
+        "bf16",
+    ]);
+    assert_eq!(fs::read(folder.path("kept.safetensors")).expect("a file"), b"kept");
+    assert_eq!(folder.files(), ["a.safetensors", "kept.safetensors", "m"].map(String::from).into());
+    vae(&folder, "convert m -o b.safetensors --dtype bf16").code(0);
+}
+
+#[test]
+fn only_what_was_named_is_replaced() {
+    let folder = Folder::with_model();
+    fs::write(folder.path("a.safetensors"), "old").expect("a file");
+    vae(&folder, "convert model -o a.safetensors").code(0);
+    assert_eq!(read(&folder.path("a.safetensors")).0.len(), model_folder::tensors().len());
+    vae(&folder, "convert model -o model").code(2).says(&["model exists already"]);
+    vae(&folder, "convert model -o a.safetensors/b").code(1);
+    let own = "model/diffusion_pytorch_model.safetensors";
+    let before = fs::read(folder.path(own)).expect("a file");
+    vae(&folder, &format!("convert model --dtype f16 -o {own}")).code(2).says(&["the model itself"]);
+    assert_eq!(fs::read(folder.path(own)).expect("a file"), before);
+    vae(&folder, "convert model -o a.ckpt").code(2).says(&["a.ckpt", ".safetensors"]);
+    vae(&folder, "convert model -o new --layout ldm").code(2).says(&["--layout"]);
+    vae(&folder, "convert model").code(2).says(&["--output"]);
+    vae(&folder, "convert missing.safetensors -o b.safetensors").code(3).says(&["missing.safetensors"]);
+    vae(&folder, "convert model -o - --json").code(2).says(&["stdout"]);
+    let run = vae(&folder, "convert model -o -").code(0);
+    assert_eq!(run.stdout, fs::read(folder.path("a.safetensors")).expect("a file"));
+    vae(&folder, "convert model -o no/such/folder/a.safetensors").code(1).says(&["no/such/folder"]);
+    vae(&folder, "convert model -o no/such/folder").code(0);
+    encode(&folder, "no/such/folder").code(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_file_is_followed_and_its_permissions_are_kept() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let folder = Folder::with_model();
+    fs::write(folder.path("a.safetensors"), "old").expect("a file");
+    fs::set_permissions(folder.path("a.safetensors"), PermissionsExt::from_mode(0o640)).expect("permissions");
+    symlink("a.safetensors", folder.path("link.safetensors")).expect("a link");
+    vae(&folder, "convert model -o link.safetensors").code(0);
+    assert!(folder.path("link.safetensors").is_symlink());
+    let mode = fs::metadata(folder.path("a.safetensors")).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert!(fs::metadata(folder.path("a.safetensors")).is_ok_and(|file| file.len() > 1000));
 }
