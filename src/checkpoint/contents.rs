@@ -45,6 +45,12 @@ impl Contents {
         Self { tensors, metadata }
     }
 
+    /// The tensor `name`.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        let found = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name));
+        found.ok().map(|i| &self.tensors[i])
+    }
+
     /// The number of values in all tensors.
     pub fn parameters(&self) -> usize {
         self.tensors.iter().map(Entry::values).sum()
@@ -63,5 +69,11 @@ impl Entry {
     /// The number of values.
     pub fn values(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// The number of bytes.
+    pub fn bytes(&self) -> u64 {
+        let dtype = serde_json::from_value(self.dtype.as_str().into());
+        self.values() as u64 * dtype.map_or(0, |dtype: safetensors::Dtype| dtype.bitsize() as u64) / 8
     }
 }

@@ -3,27 +3,39 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`built_in`] | the small model that is part of the program |
-//! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
 //! | [`evidence`] | which family a checkpoint belongs to, and how its latents are scaled |
 //! | [`families`] | the families of VAEs, and the models that have names |
+//! | [`path`] | a folder in the diffusers layout, or one file |
 //! | [`fingerprint`] | the first layer of an encoder, which identifies its family |
+//! | [`single_file`] | a file of a VAE or of a whole model, without a `config.json` |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
 //! | [`weights`] | one safetensors file, read tensor by tensor |
 //! | `digest` | the SHA-256 of a file, remembered from run to run |
+//! | [`convert`] | the VAE of a checkpoint as a new file |
+//! | [`foreign`] | what a file is that holds no VAE |
 //! | [`contents`] | the tensors and metadata that the header of a safetensors file lists |
+//! | [`names`] | the names of a VAE's tensors in files, and in diffusers |
+//! | `shapes` | the config that follows from the shapes of the tensors |
+//! | `vae_tensors` | the tensors of the VAE in a weights file, by their names in diffusers |
 //! | [`modules`] | the tree of modules, from the tensors' names |
 //! | [`pipeline`] | the pipeline around the checkpoint, from `model_index.json` |
 
 pub mod built_in;
 pub mod contents;
+pub mod convert;
 mod digest;
 pub mod evidence;
 pub mod families;
 pub mod fingerprint;
+pub mod foreign;
 pub mod hub;
 pub mod modules;
+pub mod names;
 pub mod path;
 pub mod pipeline;
+mod shapes;
+pub mod single_file;
+mod vae_tensors;
 pub mod weights;
 
 use std::convert::Infallible;
@@ -36,6 +48,7 @@ pub use families::{Family, NamedModel};
 pub use hub::{Hub, HubError, Progress, Refresh};
 pub use modules::Module;
 pub use pipeline::Pipeline;
+pub use vae_tensors::VaeTensors;
 pub use weights::Weights;
 
 use crate::model::{Config, ConfigError, Parameters, Scaling, Tensors};
@@ -50,11 +63,14 @@ pub enum Source {
     Tiny,
     /// A model that has a name, from the first of its repositories that has it.
     Named(&'static NamedModel),
-    /// A folder or a `.safetensors` file.
+    /// A folder or a file.
     Path(PathBuf),
     /// A repository on the hub, `owner/name`, with the VAE in `vae/` or at the top.
     Hub(String),
 }
+
+/// Ends of the names of weights files. No hub id has one.
+const EXTENSIONS: [&str; 7] = [".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf"];
 
 impl FromStr for Source {
     type Err = Infallible;
@@ -73,7 +89,9 @@ impl FromStr for Source {
         let path = PathBuf::from(text);
         Ok(match (text, text.split_once('/')) {
             (built_in::NAME, _) => Self::Tiny,
-            _ if path.exists() || text.ends_with(".safetensors") => Self::Path(path),
+            _ if path.exists() || EXTENSIONS.iter().any(|extension| text.ends_with(extension)) => {
+                Self::Path(path)
+            }
             (_, Some((owner, name))) if is_name(owner) && is_name(name) => Self::Hub(text.to_string()),
             _ => Self::Path(path),
         })
@@ -155,11 +173,11 @@ pub struct Origin {
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     config: Config,
-    weights: Weights,
+    tensors: VaeTensors,
     origin: Origin,
     folder: Option<PathBuf>,
-    /// Whether the config is that of a `config.json`.
-    has_config_json: bool,
+    /// The `config.json` that the config was read from.
+    config_text: Option<String>,
     recognition: Recognition,
     warning: Option<String>,
 }
@@ -212,16 +230,16 @@ impl Checkpoint {
     ) -> Result<(), CheckpointError> {
         let clues = Clues {
             config: &self.config,
-            has_config_json: self.has_config_json,
-            contents: &self.weights.contents(),
+            has_config_json: self.config_text.is_some(),
+            contents: &self.weights().contents(),
             first_layer: self.first_layer(),
             named,
             repository: self.origin.revision.as_ref().map(|_| self.origin.model.as_str()),
-            file: self.weights.path(),
+            file: Some(self.weights().path()),
         };
         let found = recognize(&clues, &Table::known(), overrides)?;
         self.config.scaling = found.scaling.clone();
-        if !self.has_config_json {
+        if self.config_text.is_none() {
             self.config.force_upcast = found.half_precision.is_harmful();
         }
         self.recognition = found;
@@ -238,29 +256,22 @@ impl Checkpoint {
         Fingerprint::of(&self.first_layer()?)
     }
 
-    /// The weights of the encoder's first layer `[c, 3, 3, 3]`, under any name that single files have for it.
+    /// The weights of the encoder's first layer `[c, 3, 3, 3]`.
     fn first_layer(&self) -> Option<Vec<f32>> {
-        const NAMES: [&str; 3] = [
-            "encoder.conv_in.weight",
-            "first_stage_model.encoder.conv_in.weight",
-            "vae.encoder.conv_in.weight",
-        ];
-        let name = NAMES.into_iter().find(|name| self.weights.contains(name))?;
         let shape = [self.config.kl()?.block_out_channels[0], 3, 3, 3];
-        Some(Tensors::get(&self.weights, name, &shape).ok()?.to_f32().ok()?.into_owned())
+        let weights = self.tensors.get("encoder.conv_in.weight", &shape).ok()?;
+        Some(weights.to_f32().ok()?.into_owned())
     }
 
     fn read(config: PathBuf, weights: PathBuf, origin: Origin) -> Result<Self, CheckpointError> {
         let text = std::fs::read_to_string(&config)
             .map_err(|reason| CheckpointError::Read { path: config.clone(), reason })?;
         let folder = config.parent().map(Path::to_path_buf);
-        let mut config = parse_config(&text, &config)?;
-        let weights = Weights::open(&weights)?;
-        if config.scaling.is_none() {
-            config.scaling = batch_norm_scaling(config.latent_channels, &weights)?;
-        }
-        let recognition = Recognition::default();
-        Ok(Self { config, weights, origin, folder, has_config_json: true, recognition, warning: None })
+        let config = parse_config(&text, &config)?;
+        let tensors = VaeTensors::of(Weights::open(&weights)?);
+        let config = with_scaling_of(config, &tensors)?;
+        let (config_text, recognition) = (Some(text), Recognition::default());
+        Ok(Self { config, tensors, origin, folder, config_text, recognition, warning: None })
     }
 
     /// The content of `config.json`.
@@ -273,30 +284,43 @@ impl Checkpoint {
         &self.origin
     }
 
-    /// A warning for the user if this is a model with a name and another digest than the known ones.
+    /// A warning for the user: this is a model with a name and another digest than the known ones, or a config was not used.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
 
-    /// The weights file.
+    /// The weights file, which may contain more than the VAE.
     pub fn weights(&self) -> &Weights {
-        &self.weights
+        self.tensors.weights()
+    }
+
+    /// The tensors of the VAE.
+    pub fn tensors(&self) -> &VaeTensors {
+        &self.tensors
+    }
+
+    /// The digest of the weights: see [`VaeTensors::sha256`]. It is computed once.
+    ///
+    /// # Errors
+    /// If the file cannot be read or its length has changed.
+    pub fn sha256(&self) -> Result<&str, CheckpointError> {
+        self.tensors.sha256()
     }
 
     /// Whether `sha256` is the digest of these weights, or that of the same weights in the other number format, as far as
     /// this is known ([`NamedModel::sha256`]).
     ///
     /// # Errors
-    /// Those of [`Weights::sha256`].
+    /// Those of [`Checkpoint::sha256`].
     pub fn has_weights(&self, sha256: &str) -> Result<bool, CheckpointError> {
-        let own = self.weights.sha256()?;
+        let own = self.sha256()?;
         let is_same = |model: &NamedModel| [own, sha256].iter().all(|digest| model.sha256.contains(digest));
         Ok(own == sha256 || NamedModel::all().any(is_same))
     }
 
     /// The tree of modules.
     pub fn modules(&self) -> Module {
-        Module::of(&self.weights.contents(), self.config.kl().map_or(0, |kl| kl.norm_num_groups))
+        Module::of(&self.tensors.contents(), self.config.kl().map_or(0, |kl| kl.norm_num_groups))
     }
 
     /// The pipeline that the checkpoint belongs to, if `model_index.json` is in the parent folder, in the cache or on the
@@ -312,8 +336,16 @@ impl Checkpoint {
 
     /// The tensors in the form that the model's constructors take.
     pub fn parameters(&self) -> Parameters {
-        Parameters::new(self.weights.clone())
+        Parameters::new(self.tensors.clone())
     }
+}
+
+/// The config with the scaling that is among the tensors, if it has none.
+fn with_scaling_of(mut config: Config, tensors: &VaeTensors) -> Result<Config, CheckpointError> {
+    if config.scaling.is_none() {
+        config.scaling = batch_norm_scaling(config.latent_channels, tensors)?;
+    }
+    Ok(config)
 }
 
 /// The scaling of FLUX.2, whose statistics are tensors. `None` if there are no such tensors.
@@ -369,6 +401,7 @@ mod tests {
         assert_eq!(parse("tiny"), Ok(Source::Tiny));
         assert_eq!(parse("src"), Ok(Source::Path("src".into())));
         assert_eq!(parse("no/such/file.safetensors"), Ok(Source::Path("no/such/file.safetensors".into())));
+        assert_eq!(parse("models/v1-5.ckpt"), Ok(Source::Path("models/v1-5.ckpt".into())));
         assert_eq!(parse("stabilityai/sd-vae-ft-mse"), Ok(Source::Hub("stabilityai/sd-vae-ft-mse".into())));
         for path in ["", "sd4", "./sd2", "a/b/c", "/no/such", "../x", "owner/", "owner/na me"] {
             assert_eq!(parse(path), Ok(Source::Path(path.into())));

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::{Checkpoint, CheckpointError, Origin, Variant};
+use super::{Checkpoint, CheckpointError, Origin, Variant, single_file};
 
-/// Opens a pipeline's folder (which contains `vae/`), a VAE's own folder, or a `.safetensors` file beside its
-/// `config.json`.
+/// Opens a pipeline's folder (which contains `vae/`), a VAE's own folder, or one file.
 pub fn open(path: &Path, variant: Variant) -> Result<Checkpoint, CheckpointError> {
     let origin = Origin { model: path.display().to_string(), revision: None, note: None };
     if !path.exists() {
@@ -15,25 +14,7 @@ pub fn open(path: &Path, variant: Variant) -> Result<Checkpoint, CheckpointError
             path.display()
         )));
     }
-    if path.is_dir() { open_folder(path, variant, origin) } else { open_file(path, origin) }
-}
-
-fn open_file(path: &Path, origin: Origin) -> Result<Checkpoint, CheckpointError> {
-    if path.extension().is_none_or(|e| e != "safetensors") {
-        return Err(CheckpointError::Layout(format!(
-            "{} is not a .safetensors file; name one with --model, or the folder that contains it",
-            path.display()
-        )));
-    }
-    std::fs::File::open(path).map_err(|reason| CheckpointError::Read { path: path.into(), reason })?;
-    let config = path.with_file_name("config.json");
-    if !config.exists() {
-        return Err(CheckpointError::Layout(format!(
-            "there is no config.json beside {}; put the config.json of the same VAE there",
-            path.display()
-        )));
-    }
-    Checkpoint::read(config, path.into(), origin)
+    if path.is_dir() { open_folder(path, variant, origin) } else { single_file::open(path, origin) }
 }
 
 fn open_folder(folder: &Path, variant: Variant, origin: Origin) -> Result<Checkpoint, CheckpointError> {

@@ -85,11 +85,6 @@ impl Weights {
         Self(Arc::new(Inner { name, content, header, data_start, sha256: OnceLock::new() }))
     }
 
-    /// The file; `None` if the tensors are part of the program.
-    pub fn path(&self) -> Option<&Path> {
-        matches!(self.0.content, Content::File { .. }).then_some(&self.0.name)
-    }
-
     /// The tensors and the metadata that the header lists.
     pub fn contents(&self) -> Contents {
         Contents::of(&self.0.header)
@@ -135,6 +130,20 @@ impl Weights {
         });
         let mapped = mapped.map_err(|e| Error::Msg(format!("cannot read {}: {e}", self.0.name.display())))?;
         Ok(map.get_or_init(|| Arc::new(Bytes::Mapped(mapped))))
+    }
+
+    /// The file, or the name of the built-in model.
+    pub fn path(&self) -> &Path {
+        &self.0.name
+    }
+
+    /// The bytes of a tensor of any type, row-major.
+    ///
+    /// # Errors
+    /// If the tensor is missing, or the file cannot be read.
+    pub(super) fn raw(&self, name: &str) -> Result<&[u8]> {
+        let (start, end) = self.info(name)?.data_offsets;
+        Ok(&(**self.bytes()?).as_ref()[self.0.data_start + start..self.0.data_start + end])
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {

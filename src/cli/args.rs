@@ -7,7 +7,9 @@ use candle_core::DType;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use safetensors::Dtype;
 
+use vae::checkpoint::convert::Layout;
 use vae::checkpoint::families::FAMILIES;
 use vae::checkpoint::{Family, Overrides, Source};
 use vae::device::{DeviceChoice, Precision};
@@ -50,6 +52,7 @@ pub enum Command {
         after_help = "Examples:\n  vae models\n  vae models --json   (one object per model)\n\nEach name is a value of --model. The hub is not asked."
     )]
     Models,
+    Convert(ConvertArgs),
     /// Describe this machine and build, and run a self-test
     #[command(after_help = "Examples:\n  vae doctor          (for a bug report)\n  vae doctor --json")]
     Doctor,
@@ -224,6 +227,38 @@ pub struct InspectArgs {
     pub fingerprint: bool,
 }
 
+/// Write the VAE of a model into a new file, or into a folder for diffusers
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vae convert v1-5-pruned.safetensors -o vae.safetensors      (the VAE of a whole checkpoint)
+  vae convert sdxl_vae.safetensors -o sdxl-vae                (a folder for diffusers)
+  vae convert sdxl-vae -o vae.safetensors --layout ldm        (for ComfyUI and others)
+  vae convert sd2 -o sd2-bf16.safetensors --dtype bf16
+
+Values keep their bytes unless --dtype changes their format, which rounds them to the nearest value.")]
+pub struct ConvertArgs {
+    /// Model; takes the same values as `encode --model`
+    pub model: Source,
+    /// Write to FILE (NAME.safetensors); an existing file is replaced; `-` is stdout. Any other name is that of a new folder,
+    /// which gets config.json and diffusion_pytorch_model.safetensors
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub output: PathBuf,
+    /// Whose names the tensors get
+    #[arg(long, value_name = "LAYOUT", default_value = "diffusers")]
+    pub layout: LayoutChoice,
+    /// Number format of the values [default: that of the model]
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<WeightsDtype>,
+    /// Branch, tag or commit of a model on the hub [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<String>,
+    /// Ask the hub whether a branch or tag in the cache has moved; without this option, it is asked once a day
+    #[arg(long)]
+    pub refresh: bool,
+    #[command(flatten)]
+    pub scaling: ScalingArgs,
+}
+
 /// Arrange pictures in rows and columns
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -355,6 +390,8 @@ impl ScalingArgs {
 pub struct ModelArgs {
     /// A name that `vae models` lists, such as sd2, sdxl or tiny (small and built in; its latents are not Stable Diffusion's),
     /// a hub id (owner/name), a folder in diffusers layout, or a .safetensors file next to its config.json [default: sd2]
+    /// `sd2`, `tiny` (small and built in; its latents are not Stable Diffusion's), a hub id (owner/name), a folder in
+    /// diffusers layout, or a file: of a VAE, or of a whole checkpoint with a VAE in it [default: sd2]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<Source>,
     /// Branch, tag or commit of a model on the hub [default: main]
@@ -387,6 +424,40 @@ impl SaveDtype {
         match self {
             Self::F32 => DType::F32,
             Self::F16 => DType::F16,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LayoutChoice {
+    /// Those of diffusers
+    Diffusers,
+    /// Those of LDM, the original code, which most single files have; of Wan's and TAESD's authors for their models
+    Ldm,
+}
+
+impl LayoutChoice {
+    pub fn layout(self) -> Layout {
+        match self {
+            Self::Diffusers => Layout::Diffusers,
+            Self::Ldm => Layout::Ldm,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum WeightsDtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl WeightsDtype {
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
         }
     }
 }

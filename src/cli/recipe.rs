@@ -69,7 +69,7 @@ impl Recipe {
         let checkpoint = session.checkpoint()?;
         let config = checkpoint.config();
         let mut recipe = Self(BTreeMap::new());
-        recipe.set("model_sha256", checkpoint.weights().sha256()?);
+        recipe.set("model_sha256", checkpoint.sha256()?);
         if let Some(scaling) = &config.scaling {
             recipe.set("scaling_factor", scaling.factor);
             recipe.set("shift_factor", scaling.shift);

@@ -95,8 +95,10 @@ impl<'a> Session<'a> {
     pub fn scaling(&self) -> Result<&Scaling, Failure> {
         let checkpoint = self.checkpoint()?;
         let config = checkpoint.config();
-        let refusal = || checkpoint.recognition().refusal(&checkpoint.origin().model, config);
-        config.scaling.as_ref().ok_or_else(|| Failure::Model(anyhow!(refusal())))
+        config.scaling.as_ref().ok_or_else(|| {
+            let refusal = checkpoint.recognition().refusal(&checkpoint.origin().model, config);
+            Failure::Model(anyhow!("{refusal}; unscaled latents need none (encode and decode --unscaled)"))
+        })
     }
 
     /// Runs `work` on the encoding half for a picture of `size`, on the devices and in the precisions of [`Attempts`].
@@ -161,7 +163,7 @@ impl<'a> Session<'a> {
     pub fn provenance(&self, scaled: bool) -> Result<Provenance, Failure> {
         let checkpoint = self.checkpoint()?;
         let config = checkpoint.config();
-        let sha256 = checkpoint.weights().sha256().map_err(|e| Failure::Model(e.into()))?;
+        let sha256 = checkpoint.sha256().map_err(|e| Failure::Model(e.into()))?;
         Ok(Provenance {
             model: Some(checkpoint.origin().model.clone()),
             model_revision: checkpoint.origin().revision.clone(),

@@ -25,6 +25,7 @@
 //! | `bad_input` | the program as a process: many kinds of damaged files |
 //! | `checkpoints` | folders, files, older tensor names, wrong tensors |
 //! | `scalings` | the scaling: options, evidence, refusals, warnings; `docs/models.md` |
+//! | `single_files` | checkpoints in single files under other names, configs from shapes, files that are no VAE, `convert` |
 //! | `trace` | the output of `--trace` against forward hooks in diffusers |
 //! | `terminal` | the program as a process: no control characters, backtraces and credentials in what it prints |
 //! | `inspect` | the program as a process: `inspect` and `doctor` |
@@ -58,6 +59,7 @@ mod resize;
 mod resume;
 mod scalings;
 mod see;
+mod single_files;
 mod stock;
 mod support;
 mod terminal;

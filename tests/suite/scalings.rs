@@ -3,12 +3,14 @@
 use std::fs;
 
 use candle_core::{DType, Tensor};
-use serde_json::json;
+use safetensors::Dtype;
+use serde_json::{Value, json};
 
 use vae::checkpoint::families::{FAMILIES, Numbers};
 use vae::checkpoint::{Family, NamedModel};
 use vae::latents::Latents;
 
+use crate::single_files;
 use crate::support::golden::values;
 use crate::support::model_folder::{self, CONFIG, Folder};
 use crate::support::process::{Run, folder_with_pictures, vae, vae_with_model, write_png};
@@ -208,6 +210,65 @@ fn a_config_that_contradicts_the_encoder_gives_a_warning() {
     ]);
     let told = vae(&folder, "encode p.png -o l.safetensors --model wrong --family tiny").code(0);
     assert!(!told.stderr.contains("warning"), "{}", told.stderr);
+}
+
+/// The same VAE in single files, with one more piece of evidence each.
+#[test]
+fn a_single_file_is_scaled_as_its_surroundings_say() {
+    let folder = folder_with_pictures(&["p.png"]);
+    let vae_alone = single_files::model("sd").of_authors(Dtype::F32, "first_stage_model.");
+    let write = |name: &str, companion: Option<(&str, &[usize])>, metadata: &[(&str, &str)]| {
+        let mut tensors = vae_alone.clone();
+        tensors.extend(companion.map(|(name, shape)| {
+            let bytes = vec![0; shape.iter().product::<usize>() * 4];
+            (name.to_string(), (Dtype::F32, shape.to_vec(), bytes))
+        }));
+        let path = folder.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        single_files::write_with_metadata(&path, &tensors, metadata);
+        let report = vae(&folder, &format!("inspect --json --model {name}")).code(0).json().remove(0);
+        (report["evidence"].clone(), report["scaling_factor"].clone(), report["half_precision"].clone())
+    };
+    assert_eq!(write("a.safetensors", None, &[]), (Value::Null, Value::Null, json!("unknown")));
+    let attention = "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight";
+    let sd2 = write("sdxl.safetensors", Some((attention, &[320, 1024])), &[]);
+    assert_eq!(sd2, (json!("companion"), json!(0.18215), json!("works")), "it is stronger than the name");
+    let playground = write("b.safetensors", Some(("edm_mean", &[1, 4, 1, 1])), &[]);
+    assert_eq!(playground, (json!("companion"), json!(0.5), json!("unknown")));
+    let architecture =
+        write("c.safetensors", None, &[("modelspec.architecture", "stable-diffusion-xl-v1-base")]);
+    assert_eq!(architecture, (json!("modelspec"), json!(0.13025), json!("overflows")));
+    let cached = write("models--stabilityai--sdxl-vae/snapshots/01/d.safetensors", None, &[]);
+    assert_eq!(cached, (json!("repository"), json!(0.13025), json!("overflows")));
+    let named = write("sdxl_vae.safetensors", None, &[]);
+    assert_eq!(named, (json!("file-name"), json!(0.13025), json!("overflows")));
+    let fixed = write("sdxl-vae-fp16-fix.safetensors", None, &[]);
+    assert_eq!(fixed, (json!("file-name"), json!(0.13025), json!("works")));
+
+    // The evidence, an option and a config.json lead to the same values.
+    let values = |options: &str| {
+        vae(&folder, &format!("encode p.png -o l.safetensors {options}")).code(0);
+        let bytes = fs::read(folder.path("l.safetensors")).expect("a file");
+        values(&Latents::from_safetensors(&bytes).expect("latents").tensor)
+    };
+    let by_name = values("--model sdxl_vae.safetensors");
+    for options in ["--family sdxl", "--scaling-factor 0.13025"] {
+        assert_eq!(values(&format!("--model a.safetensors {options}")), by_name);
+    }
+    let refused = vae(&folder, "encode p.png -o l.safetensors --model a.safetensors").code(3);
+    refused.says(&[
+        "a.safetensors",
+        "sd1 (0.18215)",
+        "sdxl (0.13025)",
+        "--family",
+        "--scaling-factor",
+        "--unscaled",
+    ]);
+    let conflict = vae(&folder, "encode p.png -o l.safetensors --model sdxl.safetensors").code(0);
+    conflict.says(&["warning", "0.18215", attention, "file's name, sdxl.safetensors", "--family sdxl"]);
+    let verbose = vae(&folder, "encode p.png -o l.safetensors --model sdxl_vae.safetensors -v").code(0);
+    verbose.says(&["scaled by 0.13025, according to the file's name, sdxl_vae.safetensors; family sdxl"]);
+    assert_eq!(values("--model a.safetensors --unscaled").len(), by_name.len());
 }
 
 #[test]

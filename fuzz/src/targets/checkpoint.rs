@@ -28,7 +28,7 @@ pub fn run(data: &[u8]) {
     let hub = Hub { offline: true, cache: folder.path().join("hub"), progress: None, ..Hub::from_env() };
     let source = Source::Path(folder.path().join("vae"));
     let Ok(checkpoint) = Checkpoint::open(&source, None, Variant::Full, &hub) else { return };
-    let contents = checkpoint.weights().contents();
+    let contents = checkpoint.tensors().contents();
     let modules = checkpoint.modules();
     assert_eq!(modules.parameters, contents.parameters());
     assert_eq!(modules.rows().is_empty(), modules.to_string().is_empty());

@@ -245,7 +245,7 @@ impl Recognition {
         };
         format!(
             "the scaling factor of {model} is unknown: it has {channels} latent channels at 1/{downscale} of the picture's sides; {fit}; \
-             add --family NAME or --scaling-factor N (and --shift-factor N), or work on unscaled latents with --unscaled"
+             add --family NAME or --scaling-factor N (and --shift-factor N)"
         )
     }
 }
@@ -416,9 +416,14 @@ mod tests {
         let found = recognized(None, 5, &Overrides::default()).expect("no options");
         let json = r#"{"_class_name": "AutoencoderKL", "block_out_channels": [32, 32, 32, 32]}"#;
         let refusal = found.refusal("x.safetensors", &Config::from_json(json).expect("a config"));
-        for text in
-            ["x.safetensors", "sd1 (0.18215)", "sdxl (0.13025)", "playground (0.5", "--family", "--unscaled"]
-        {
+        for text in [
+            "x.safetensors",
+            "sd1 (0.18215)",
+            "sdxl (0.13025)",
+            "playground (0.5",
+            "--family",
+            "--scaling-factor",
+        ] {
             assert!(refusal.contains(text), "no {text} in {refusal}");
         }
         assert!(!refusal.contains("flux1"), "{refusal}");

@@ -273,7 +273,7 @@ pub(super) fn doubt(checkpoint: &Checkpoint, model: &NamedModel) -> Result<Optio
     if model.sha256.is_empty() {
         return Ok(None);
     }
-    let found = checkpoint.weights().sha256()?;
+    let found = checkpoint.sha256()?;
     let (id, title) = (&checkpoint.origin().model, model.family().title);
     Ok((!model.sha256.contains(&found)).then(|| {
         format!(

@@ -72,7 +72,7 @@ pub fn inspect(source: &Source, args: &InspectArgs, ui: &Ui) -> Result<(), Failu
         kind: "model",
         model: &checkpoint.origin().model,
         revision: checkpoint.origin().revision.as_deref(),
-        sha256: checkpoint.weights().sha256().map_err(|e| Failure::Model(e.into()))?,
+        sha256: checkpoint.sha256().map_err(|e| Failure::Model(e.into()))?,
         dtypes: contents.dtypes(),
         parameters: contents.parameters(),
         latent_channels: config.latent_channels,

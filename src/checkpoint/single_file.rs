@@ -1,0 +1,106 @@
+//! A checkpoint in one file: of a VAE alone, or of a whole diffusion model with a VAE in it, under the names of any
+//! [`Naming`](super::names::Naming).
+//!
+//! The config is that of a `config.json` beside the file or of the file's metadata, if it fits the tensors. Otherwise, it follows
+//! from their shapes, and the scaling is unknown.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use crate::model::{Config, Network};
+
+use super::shapes::{self, Shapes};
+use super::vae_tensors::VaeTensors;
+use super::{Checkpoint, CheckpointError, Origin, Recognition, Weights, foreign, with_scaling_of};
+
+/// The key of a `config.json` in the metadata of a file, which `vae convert` writes.
+pub const CONFIG_KEY: &str = "vae.config";
+
+/// Opens the file.
+pub(super) fn open(path: &Path, origin: Origin) -> Result<Checkpoint, CheckpointError> {
+    let refuse = |reason: String| CheckpointError::Layout(format!("{} {reason}", path.display()));
+    let weights = Weights::open(path).map_err(|e| explain(path, e))?;
+    let contents = weights.contents();
+    let tensors = VaeTensors::of(weights);
+    if tensors.stored().is_empty() || !tensors.is_recognized() {
+        return Err(refuse(format!("is {}; name a VAE with --model", foreign::kind_of(&contents))));
+    }
+    let stored = tensors.stored().iter();
+    let shapes: Shapes = stored.map(|(name, entry)| (name.clone(), entry.shape.as_slice())).collect();
+    let beside = path.with_file_name("config.json");
+    let declared = match fs::read_to_string(&beside) {
+        Ok(text) => Some(Declared { place: beside.display().to_string(), text }),
+        Err(_) => contents
+            .metadata
+            .get(CONFIG_KEY)
+            .map(|text| Declared { place: format!("the metadata `{CONFIG_KEY}`"), text: text.clone() }),
+    };
+    let (config, warning) = choose(declared.as_ref(), &shapes).map_err(refuse)?;
+    let config_text = declared.map(|declared| declared.text).filter(|_| warning.is_none());
+    let has_config = beside.is_file() && warning.is_none();
+    let folder = path.parent().filter(|_| has_config).map(Path::to_path_buf);
+    let config = with_scaling_of(config, &tensors)?;
+    let recognition = Recognition::default();
+    Ok(Checkpoint { config, tensors, origin, folder, config_text, recognition, warning })
+}
+
+/// A config that was found with the file.
+struct Declared {
+    /// Where, for messages.
+    place: String,
+    text: String,
+}
+
+/// The declared config if it fits the tensors; otherwise the one that their shapes give, with a warning.
+fn choose(declared: Option<&Declared>, shapes: &Shapes) -> Result<(Config, Option<String>), String> {
+    let Some(Declared { place, text }) = declared else {
+        return Ok((shapes::config_of(shapes, None)?, None));
+    };
+    let (config, inferred) = match Config::from_json(text) {
+        Ok(config) => {
+            let inferred = shapes::config_of(shapes, Some(&config))?;
+            match fits(&config, &inferred, shapes) {
+                true => return Ok((config, None)),
+                false => ("it describes another model".to_string(), inferred),
+            }
+        }
+        Err(e) => (e.to_string(), shapes::config_of(shapes, None)?),
+    };
+    Ok((inferred, Some(format!("{place} is not used: {config}"))))
+}
+
+/// Whether the config describes a model with these tensors. `inferred` follows from their shapes.
+fn fits(config: &Config, inferred: &Config, shapes: &Shapes) -> bool {
+    let has = |half: &str| shapes.keys().any(|name| name.starts_with(half));
+    let mut network = config.network.clone();
+    match (&mut network, &inferred.network) {
+        (Network::Kl(kl), Network::Kl(known)) => {
+            // What the shapes of one half do not say about the other.
+            if !has("decoder.") {
+                kl.decoder_block_out_channels = None;
+                kl.use_post_quant_conv = known.use_post_quant_conv;
+            }
+            if !has("encoder.") {
+                kl.block_out_channels = kl.decoder_channels().to_vec();
+                kl.decoder_block_out_channels = None;
+                kl.use_quant_conv = known.use_quant_conv;
+            }
+        }
+    }
+    network == inferred.network && config.latent_channels == inferred.latent_channels
+}
+
+/// Says what a file is that is not in a format of weights.
+fn explain(path: &Path, error: CheckpointError) -> CheckpointError {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(512).read_to_end(&mut start));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match (error, read) {
+        (error @ CheckpointError::Weights { .. }, Ok(_)) => match foreign::format_of(&start, &name) {
+            Some(kind) => CheckpointError::Layout(format!("{} is {kind}", path.display())),
+            None => error,
+        },
+        (error, _) => error,
+    }
+}
