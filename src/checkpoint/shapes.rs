@@ -28,9 +28,6 @@ const GROUPS: usize = 32;
 /// # Errors
 /// Why these are not the tensors of a supported VAE, in words that follow the name of the file.
 pub fn config_of(shapes: &Shapes, declared: Option<&Config>) -> Result<Config, String> {
-    if let Some(kind) = shapes.keys().find_map(|name| foreign::relative_with(name)) {
-        return Err(format!("is {kind}"));
-    }
     kl(shapes, declared.and_then(Config::kl).map_or(GROUPS, |kl| kl.norm_num_groups))
 }
 

@@ -107,7 +107,7 @@ impl VaeTensors {
 
     /// The error of a tensor that the file does not have, by its name in the file.
     fn missing(&self, name: &str) -> Error {
-        let file = self.weights.path().display();
+        let file = self.weights.name().display();
         let has = |half: &str| self.stored.keys().any(|name| name.starts_with(half));
         match name.split('.').next() {
             Some("encoder" | "quant_conv") if !has("encoder.") => {

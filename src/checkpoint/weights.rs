@@ -85,6 +85,11 @@ impl Weights {
         Self(Arc::new(Inner { name, content, header, data_start, sha256: OnceLock::new() }))
     }
 
+    /// The file; `None` if the tensors are part of the program.
+    pub fn path(&self) -> Option<&Path> {
+        matches!(self.0.content, Content::File { .. }).then_some(&self.0.name)
+    }
+
     /// The tensors and the metadata that the header lists.
     pub fn contents(&self) -> Contents {
         Contents::of(&self.0.header)
@@ -132,8 +137,8 @@ impl Weights {
         Ok(map.get_or_init(|| Arc::new(Bytes::Mapped(mapped))))
     }
 
-    /// The file, or the name of the built-in model.
-    pub fn path(&self) -> &Path {
+    /// The file's name in messages.
+    pub(super) fn name(&self) -> &Path {
         &self.0.name
     }
 

@@ -53,7 +53,7 @@ pub fn run(args: &ConvertArgs, ui: &Ui) -> Result<(), Failure> {
         ui.note(&format!("warning: {warning}"));
     }
     if let Some(id) = FileId::of(&args.output)
-        && FileId::of(checkpoint.weights().path()) == Some(id)
+        && checkpoint.weights().path().and_then(FileId::of) == Some(id)
     {
         let name = shown(&args.output);
         return Err(Failure::Usage(format!("the output {name} is the model itself: use another -o")));

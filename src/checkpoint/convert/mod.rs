@@ -106,7 +106,7 @@ impl<'a> Conversion<'a> {
             let unreadable = || {
                 ConvertError::Tensor(format!(
                     "{}: tensor `{}` has the type {}, which cannot be converted; convert weights in F16, BF16, F32 or F64",
-                    vae.weights().path().display(),
+                    vae.weights().name().display(),
                     entry.name,
                     entry.dtype
                 ))
