@@ -71,11 +71,7 @@ impl Run<'_> {
         }
         let config = timed(&mut stages.load_ms, || session.config())?;
         let size = latents.provenance.original_size.filter(|_| args.original_size);
-        let [channels, height, width] = scaling::shape_of_z(&latents, config, args)?;
-        if channels != config.latent_channels {
-            bail!("the latents have {channels} channels, but the model decodes {}", config.latent_channels);
-        }
-        let decoded = (width * config.downscale(), height * config.downscale());
+        let decoded = scaling::picture_size(&latents, config, args)?;
         check_size(decoded, size, session)?;
         if args.original_size && size.is_none() {
             bail!("no original_size in its metadata: omit --original-size");

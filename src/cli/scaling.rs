@@ -1,6 +1,6 @@
 //! Whether latents to decode are scaled, and warnings if they look otherwise.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Tensor;
 
 use vae::latents::Latents;
@@ -9,6 +9,7 @@ use vae::model::{Config, Scaling, UnknownScaling};
 use vae::statistics::Statistics;
 
 use super::args::DecodeArgs;
+use super::memory::Size;
 
 /// How far the rms must be from the limit between scaled and unscaled, as a factor, to contradict an assumption.
 const CLEAR: f64 = 1.2;
@@ -41,14 +42,19 @@ fn scaling<'a>(latents: &'a Latents, config: &'a Config) -> Result<&'a Scaling, 
     latents.provenance.scaling.as_ref().map_or_else(|| config.scaling(), Ok)
 }
 
-/// Returns the channels and the sides of z for these latents.
+/// Returns the width and height of the decoded picture.
 ///
 /// # Errors
-/// Those of [`unscale`].
-pub fn shape_of_z(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<[usize; 3]> {
+/// Those of [`unscale`], or if the latents have another number of channels than those of the model.
+pub fn picture_size(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Size> {
     let (_, channels, height, width) = latents.tensor.dims4()?;
     let patch = if is_scaled(latents, args) { scaling(latents, config)?.patch } else { 1 };
-    Ok([channels / (patch * patch), height * patch, width * patch])
+    let decoded = config.latent_channels * patch * patch;
+    if channels != decoded {
+        bail!("the latents have {channels} channels, but the model decodes {decoded}");
+    }
+    let step = patch * config.downscale();
+    Ok((width * step, height * step))
 }
 
 /// Returns a warning if the values do not look as they should, or if the metadata contradicts an option.

@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `golden` | every stage of the model against tensors from diffusers |
+//! | `family` | the other VAEs of the family against diffusers |
 //! | `stock` | the same weights in candle-transformers' AutoEncoderKL |
 //! | `kernels` | every kernel at every level of this machine against its definition in f64 |
 //! | `pictures` | formats, orientation, alpha, 16 bits |
@@ -31,12 +32,13 @@
 //! | `fuzz_seeds` | the fuzz targets on their seeds |
 //!
 //! `support` contains the formula weights, a model folder, the process, the hub server and the comparison of pictures.
-//! `tests/golden/make.py` and `jpegs.py` write the golden data.
+//! `tests/golden/make.py`, `family.py` and `jpegs.py` write the golden data.
 
 mod bad_input;
 mod checkpoints;
 mod devices;
 mod encode_decode;
+mod family;
 mod faulty_devices;
 mod figures;
 mod fuzz_seeds;

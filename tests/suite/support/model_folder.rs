@@ -29,8 +29,13 @@ pub const CONFIG: &str = r#"{
 
 /// Returns the names and values of all tensors that the model reads.
 pub fn tensors() -> HashMap<String, Tensor> {
+    tensors_of(CONFIG)
+}
+
+/// Returns the same for another config of an `AutoencoderKL`.
+pub fn tensors_of(config: &str) -> HashMap<String, Tensor> {
     let recorder: &'static Recorder = Box::leak(Box::default());
-    let config = Config::from_json(CONFIG).expect("a valid config");
+    let config = Config::from_json(config).expect("a valid config");
     let builder = VarBuilder::from_backend(Box::new(recorder), DType::F32, Device::Cpu);
     let cpu = Cpu::new().expect("a level of this machine");
     AutoencoderKl::new(&cpu, &config, builder).expect("the formula has every tensor");
