@@ -6,14 +6,17 @@
 //! | [`path`] | a folder in the diffusers layout, or one file |
 //! | [`single_file`] | a file of a VAE or of a whole model, without a `config.json` |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
-//! | [`weights`] | one safetensors file, read tensor by tensor |
+//! | [`weights`] | one file of weights, read tensor by tensor |
+//! | [`safetensors`] | the header of a safetensors file |
+//! | [`pickle`] | PyTorch's own files, which contain a pickle |
+//! | `table` | where the tensors of a file are |
 //! | `digest` | the SHA-256 of a file, remembered from run to run |
 //! | [`convert`] | the VAE of a checkpoint as a new file |
 //! | [`foreign`] | what a file is that holds no VAE |
-//! | [`contents`] | the tensors and metadata that the header of a safetensors file lists |
 //! | [`names`] | the names of a VAE's tensors in files, and in diffusers |
 //! | `shapes` | the config that follows from the shapes of the tensors |
 //! | `vae_tensors` | the tensors of the VAE in a weights file, by their names in diffusers |
+//! | [`contents`] | the names, types and shapes of a file's tensors, and its metadata |
 //! | [`modules`] | the tree of modules, from the tensors' names |
 //! | [`pipeline`] | the pipeline around the checkpoint, from `model_index.json` |
 
@@ -26,10 +29,13 @@ pub mod hub;
 pub mod modules;
 pub mod names;
 pub mod path;
+pub mod pickle;
 pub mod pipeline;
 mod shapes;
 pub mod single_file;
 mod vae_tensors;
+pub mod safetensors;
+mod table;
 pub mod weights;
 
 use std::convert::Infallible;
@@ -131,6 +137,14 @@ pub enum CheckpointError {
     /// A weights file that is not in the safetensors format.
     #[error("{file} is not a valid safetensors file: {reason}; it may be incomplete, download it again")]
     Weights {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A pickle of PyTorch that is not read.
+    #[error("{file} cannot be read as a checkpoint of PyTorch: {reason}")]
+    Pickle {
         /// The file.
         file: String,
         /// What is wrong with it.
