@@ -139,7 +139,8 @@ mod tests {
             Parameter::borrowed(Arc::new(bytes), 0..48, DType::F32),
             Parameter::borrowed(Arc::new(halves), 0..24, DType::F16),
         ] {
-            let part = |of, range| whole.clone().part_of_each(of, range).to_f32().expect("numbers").into_owned();
+            let part =
+                |of, range| whole.clone().part_of_each(of, range).to_f32().expect("numbers").into_owned();
             assert_eq!(part(6, 4..6), [4.0, 5.0, 10.0, 11.0]);
             assert_eq!(part(12, 3..6), [3.0, 4.0, 5.0]);
             assert_eq!(part(3, 0..0), [0.0; 0]);

@@ -55,12 +55,7 @@ impl<B: Backend> Conv2d<B> {
     }
 
     /// `conv(norm(x))`
-    pub fn forward_normed(
-        &self,
-        norm: &Norm<B>,
-        x: &B::Map,
-        workspace: &mut Workspace<B>,
-    ) -> Result<B::Map> {
+    pub fn forward_normed(&self, norm: &Norm<B>, x: &B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
         let mut y = workspace.take(self.kind.output(x.shape(), self.c_out));
         self.convolve_normed(norm, x, ConvOutput::Replace(&mut y), workspace)?;
         Ok(y)

@@ -61,11 +61,7 @@ impl DeviceNorm {
             engine: engine.clone(),
             weight: Arc::new(engine.stream.upload(weight)?),
             channels: weight.len(),
-            grouped: Some(Grouped {
-                bias: engine.stream.upload(bias)?,
-                groups: *groups,
-                eps: *eps as f32,
-            }),
+            grouped: Some(Grouped { bias: engine.stream.upload(bias)?, groups: *groups, eps: *eps as f32 }),
         })
     }
 

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use crate::kernels::cpu::feature_map::HostMap;
 use crate::kernels::cpu::gemm::{Product, least_items};
-use crate::kernels::cpu::norm::Coefficients;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::memory::with_scratch;
+use crate::kernels::cpu::norm::Coefficients;
 use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd, math};
 use crate::kernels::cpu::sums::Segment;
 use crate::kernels::{Error, Shape};
@@ -218,8 +218,11 @@ fn patches(map: &HostMap, norm: Option<&Coefficients>, pixels: Range<usize>, to:
             let inside = y < height && x < width;
             for channel in 0..channels {
                 let value = if inside { map.data()[(y * width + x) * BLOCK + channel] } else { 0.0 };
-                let value =
-                    if inside { norm.map_or(value, |norm| norm.apply_to_one(channel, y * width + x, value)) } else { value };
+                let value = if inside {
+                    norm.map_or(value, |norm| norm.apply_to_one(channel, y * width + x, value))
+                } else {
+                    value
+                };
                 let at = channel * 9 + tap;
                 to[at / BLOCK * stride + row * BLOCK + at % BLOCK] = value;
             }

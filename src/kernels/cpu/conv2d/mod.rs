@@ -20,9 +20,9 @@ mod winograd;
 use crate::kernels::{ConvKind, Error, Shape};
 
 use super::feature_map::HostMap;
-use super::norm::Coefficients;
 use super::level::Level;
 use super::memory::{Aligned, Shared};
+use super::norm::Coefficients;
 use super::simd::BLOCK;
 use super::sums::{SegmentSums, SumsWriter};
 
