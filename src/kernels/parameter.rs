@@ -88,8 +88,10 @@ impl Parameter {
             None => Cow::Borrowed(values),
             Some(Part { of, range }) => {
                 let range = range.start * size..range.end * size;
-                let parts = values.chunks_exact((of * size).max(1)).map(|whole| &whole[range.clone()]);
-                Cow::Owned(parts.collect::<Vec<_>>().concat())
+                let wholes = values.chunks_exact((of * size).max(1));
+                let mut part = Vec::with_capacity(wholes.len() * range.len());
+                wholes.for_each(|whole| part.extend_from_slice(&whole[range.clone()]));
+                Cow::Owned(part)
             }
         }
     }

@@ -8,14 +8,14 @@ use super::Kl;
 use super::layers::{Attention, Conv2d, Norm};
 use super::parameters::Loader;
 
-/// Two convolutions, each after a group norm and SiLU, and a shortcut around them.
+/// Two convolutions, each after a norm and SiLU, and a shortcut around them.
 #[derive(Debug)]
 pub struct ResnetBlock<B: Backend> {
-    norm1: Norm<B>,
-    conv1: Conv2d<B>,
-    norm2: Norm<B>,
-    conv2: Conv2d<B>,
-    conv_shortcut: Option<Conv2d<B>>,
+    pub(super) norm1: Norm<B>,
+    pub(super) conv1: Conv2d<B>,
+    pub(super) norm2: Norm<B>,
+    pub(super) conv2: Conv2d<B>,
+    pub(super) conv_shortcut: Option<Conv2d<B>>,
 }
 
 impl<B: Backend> ResnetBlock<B> {

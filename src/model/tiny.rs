@@ -6,13 +6,14 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::{Backend, ConvKind, ConvParameters, FeatureMap, Workspace};
+use crate::kernels::{Backend, ConvKind, ConvParameters, Workspace};
 
-use super::autoencoder_kl::{DecodeLatents, EncodePictures, for_each_picture};
-use super::config::{Stages, Tiny};
+use super::autoencoder_kl::{DecodeLatents, EncodePictures};
+use super::batch::{check_latents, check_pixels, for_each_picture};
+use super::config::{Network, Stages, Tiny};
 use super::layers::Conv2d;
 use super::parameters::Loader;
-use super::{Config, Observer, Parameters, Posterior};
+use super::{Config, Observer, Parameters, Posterior, RGB};
 
 /// Values of latents beyond this are limited smoothly before they are decoded.
 const LIMIT: f64 = 3.0;
@@ -41,8 +42,8 @@ impl<B: Backend> TinyEncoder<B> {
     ///
     /// # Errors
     /// If a tensor is missing, or has another shape than the config says.
-    pub fn new(backend: &B, config: &Config, tiny: &Tiny, tensors: impl Into<Parameters>) -> Result<Self> {
-        let tensors = tensors.into();
+    pub fn new(backend: &B, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
+        let (tiny, tensors) = (tiny(config)?, tensors.into());
         let load = Loader::new(backend, &tensors).under("encoder.layers");
         let Stages { channels, ref blocks } = tiny.encoder;
         let mut layers = Layers::default();
@@ -50,7 +51,7 @@ impl<B: Backend> TinyEncoder<B> {
             layers.add(1, |number| {
                 let load = load.under(number);
                 match i {
-                    0 => conv(3, channels, ConvKind::Same, BIAS, load), // [64, h, w]
+                    0 => conv(RGB, channels, ConvKind::Same, BIAS, load), // [64, h, w]
                     _ => conv(channels, channels, ConvKind::Down2Around, PLAIN, load), // [64, h/2, w/2], …
                 }
             })?;
@@ -69,8 +70,8 @@ impl<B: Backend> TinyDecoder<B> {
     ///
     /// # Errors
     /// If a tensor is missing, or has another shape than the config says.
-    pub fn new(backend: &B, config: &Config, tiny: &Tiny, tensors: impl Into<Parameters>) -> Result<Self> {
-        let tensors = tensors.into();
+    pub fn new(backend: &B, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
+        let (tiny, tensors) = (tiny(config)?, tensors.into());
         let load = Loader::new(backend, &tensors).under("decoder.layers");
         let Stages { channels, ref blocks } = tiny.decoder;
         let mut layers = Layers::default();
@@ -86,7 +87,7 @@ impl<B: Backend> TinyDecoder<B> {
                 })?;
             }
         }
-        layers.add(1, |number| conv(channels, 3, ConvKind::Same, BIAS, load.under(number)))?; // [3, h, w]
+        layers.add(1, |number| conv(channels, RGB, ConvKind::Same, BIAS, load.under(number)))?; // [3, h, w]
         Ok(Self { layers: layers.0, config: config.clone(), backend: backend.clone() })
     }
 }
@@ -94,14 +95,7 @@ impl<B: Backend> TinyDecoder<B> {
 impl<B: Backend> EncodePictures for TinyEncoder<B> {
     /// Pixels `[n, 3, h, w]` in −1..1 → latents `[n, 4, h/8, w/8]`.
     fn h(&self, x: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
-        let (_, channels, height, width) = x.dims4()?;
-        let least = self.config.downscale();
-        if channels != 3 || height < least || width < least {
-            candle_core::bail!(
-                "the encoder's input must be [n, 3, h, w] with sides of at least {least}, not {:?}",
-                x.dims()
-            );
-        }
+        check_pixels(x, &self.config)?;
         let x = ((x + 1.0)? / 2.0)?;
         for_each_picture(&self.backend, &x, |x, workspace| {
             forward("encoder", &self.layers, x, workspace, observer)
@@ -114,21 +108,14 @@ impl<B: Backend> EncodePictures for TinyEncoder<B> {
     }
 
     fn posterior(&self, moments: &Tensor) -> Result<Posterior> {
-        Posterior::certain(moments)
+        Posterior::certain(moments.clone())
     }
 }
 
 impl<B: Backend> DecodeLatents for TinyDecoder<B> {
     /// Latents `[n, 4, h/8, w/8]` → `3·tanh(latents/3)`.
     fn z(&self, latents: &Tensor) -> Result<Tensor> {
-        let (_, channels, height, width) = latents.dims4()?;
-        if channels != self.config.latent_channels || height == 0 || width == 0 {
-            let c = self.config.latent_channels;
-            candle_core::bail!(
-                "the decoder's input must be latents [n, {c}, h, w], not {:?}",
-                latents.dims()
-            );
-        }
+        check_latents(latents, &self.config)?;
         (latents / LIMIT)?.tanh()? * LIMIT
     }
 
@@ -137,6 +124,14 @@ impl<B: Backend> DecodeLatents for TinyDecoder<B> {
             forward("decoder", &self.layers, z, workspace, observer)
         })?;
         (y * 2.0)? - 1.0
+    }
+}
+
+/// The description of the network.
+fn tiny(config: &Config) -> Result<&Tiny> {
+    match &config.network {
+        Network::Tiny(tiny) => Ok(tiny),
+        _ => candle_core::bail!("the config is not that of an AutoencoderTiny"),
     }
 }
 

@@ -4,8 +4,9 @@ use candle_core::{Result, Tensor};
 
 use crate::kernels::{Backend, ConvKind};
 
-use super::super::autoencoder_kl::{DecodeLatents, EncodePictures, for_each_picture};
-use super::super::config::Wan;
+use super::super::autoencoder_kl::{DecodeLatents, EncodePictures};
+use super::super::batch::{check_latents, check_pixels, for_each_picture};
+use super::super::config::{Network, Wan};
 use super::super::layers::Conv2d;
 use super::super::parameters::Loader;
 use super::super::{Config, Observer, Parameters};
@@ -27,8 +28,8 @@ impl<B: Backend> WanEncoder<B> {
     ///
     /// # Errors
     /// If a tensor is missing, or has another shape than the config says.
-    pub fn new(backend: &B, config: &Config, wan: &Wan, tensors: impl Into<Parameters>) -> Result<Self> {
-        let tensors = tensors.into();
+    pub fn new(backend: &B, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
+        let (wan, tensors) = (wan(config)?, tensors.into());
         let load = Loader::new(backend, &tensors);
         let moments = 2 * config.latent_channels;
         Ok(Self {
@@ -65,8 +66,8 @@ impl<B: Backend> WanDecoder<B> {
     ///
     /// # Errors
     /// If a tensor is missing, or has another shape than the config says.
-    pub fn new(backend: &B, config: &Config, wan: &Wan, tensors: impl Into<Parameters>) -> Result<Self> {
-        let tensors = tensors.into();
+    pub fn new(backend: &B, config: &Config, tensors: impl Into<Parameters>) -> Result<Self> {
+        let (wan, tensors) = (wan(config)?, tensors.into());
         let load = Loader::new(backend, &tensors);
         let c = config.latent_channels;
         Ok(Self {
@@ -89,5 +90,13 @@ impl<B: Backend> DecodeLatents for WanDecoder<B> {
         let y =
             for_each_picture(&self.backend, z, |z, workspace| self.decoder.forward(z, workspace, observer))?;
         y.clamp(-1f32, 1f32)
+    }
+}
+
+/// The description of the network.
+fn wan(config: &Config) -> Result<&Wan> {
+    match &config.network {
+        Network::Wan(wan) => Ok(wan),
+        _ => candle_core::bail!("the config is not that of an AutoencoderKLWan or AutoencoderKLQwenImage"),
     }
 }

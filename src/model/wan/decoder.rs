@@ -4,11 +4,11 @@ use candle_core::Result;
 
 use crate::kernels::{Backend, ConvKind, Workspace};
 
-use super::super::blocks::UpBlock;
+use super::super::blocks::ResnetBlock;
 use super::super::config::Wan;
 use super::super::layers::{Conv2d, Norm};
 use super::super::parameters::Loader;
-use super::super::{Config, Observer};
+use super::super::{Config, Observer, RGB};
 use super::layers::{MidBlock, causal, norm, resnet, spatial};
 
 /// The decoding half.
@@ -19,6 +19,27 @@ pub struct Decoder<B: Backend> {
     up_blocks: Vec<UpBlock<B>>,
     norm_out: Norm<B>,
     conv_out: Conv2d<B>,
+}
+
+/// Residual blocks, then an upsampling that doubles both sides, and a convolution that halves the channels.
+#[derive(Debug)]
+struct UpBlock<B: Backend> {
+    resnets: Vec<ResnetBlock<B>>,
+    upsampler: Option<Conv2d<B>>,
+}
+
+impl<B: Backend> UpBlock<B> {
+    /// `[in, h, w]` → `[out/2, 2h, 2w]`, or `[out, h, w]` in the last block
+    fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
+        let mut h = x;
+        for resnet in &self.resnets {
+            h = resnet.forward(h, workspace)?;
+        }
+        match &self.upsampler {
+            Some(upsampler) => upsampler.forward(h, workspace),
+            None => Ok(h),
+        }
+    }
 }
 
 impl<B: Backend> Decoder<B> {
@@ -49,7 +70,7 @@ impl<B: Backend> Decoder<B> {
             mid_block,
             up_blocks,
             norm_out: norm(c, load.under("norm_out"))?,
-            conv_out: causal(c, 3, ConvKind::Same, load.under("conv_out"))?,
+            conv_out: causal(c, RGB, ConvKind::Same, load.under("conv_out"))?,
         })
     }
 

@@ -8,7 +8,7 @@ use super::super::blocks::ResnetBlock;
 use super::super::config::Wan;
 use super::super::layers::{Conv2d, Norm};
 use super::super::parameters::Loader;
-use super::super::{Config, Observer};
+use super::super::{Config, Observer, RGB};
 use super::layers::{MidBlock, causal, norm, resnet, spatial};
 
 /// The encoding half.
@@ -34,7 +34,7 @@ impl<B: Backend> Encoder<B> {
     pub fn new(config: &Config, wan: &Wan, load: Loader<B>) -> Result<Self> {
         let channels = wan.encoder_channels(); // [96, 192, 384, 384]
         let mut c = wan.base_dim;
-        let conv_in = causal(3, c, ConvKind::Same, load.under("conv_in"))?;
+        let conv_in = causal(RGB, c, ConvKind::Same, load.under("conv_in"))?;
         let mut down_blocks = Vec::new();
         for (level, &c_out) in channels.iter().enumerate() {
             for _ in 0..wan.num_res_blocks {

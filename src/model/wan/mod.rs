@@ -1,6 +1,7 @@
 //! The VAE of Wan 2.1 and Qwen-Image (diffusers' `AutoencoderKLWan`, `AutoencoderKLQwenImage`) on single pictures.
 //!
-//! It is a VAE for videos. A picture is its first frame: the causal convolutions see zeros in place of earlier frames, and so only
+//! It is a VAE for videos. Shapes in comments are those of Wan 2.1 for a picture of h × w.
+//! A picture is its first frame: the causal convolutions see zeros in place of earlier frames, and so only
 //! the last slice in time of each filter counts; the convolutions over time alone are not used.
 //!
 //! | file | what |
@@ -15,4 +16,4 @@ mod decoder;
 mod encoder;
 mod layers;
 
-pub use autoencoder::{WanEncoder, WanDecoder};
+pub use autoencoder::{WanDecoder, WanEncoder};
