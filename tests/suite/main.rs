@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `golden` | every stage of the model against tensors from diffusers |
 //! | `family` | the other VAEs of the family against diffusers |
+//! | `networks` | the TAESD family, Wan 2.1 and Qwen-Image against tensors from diffusers |
 //! | `stock` | the same weights in candle-transformers' AutoEncoderKL |
 //! | `kernels` | every kernel at every level of this machine against its definition in f64 |
 //! | `pictures` | formats, orientation, alpha, 16 bits |
@@ -31,7 +32,7 @@
 //! | `fuzz_seeds` | the fuzz targets on their seeds |
 //!
 //! `support` contains the formula weights, a model folder, the process, the hub server and the comparison of pictures.
-//! `tests/golden/make.py`, `family.py` and `jpegs.py` write the golden data.
+//! `tests/golden/make.py`, `family.py`, `networks.py` and `jpegs.py` write the golden data.
 
 mod bad_input;
 mod checkpoints;
@@ -50,6 +51,7 @@ mod kernels;
 mod kills;
 mod memory;
 mod metrics;
+mod networks;
 mod outputs;
 mod pictures;
 mod random;
