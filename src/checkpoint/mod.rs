@@ -210,7 +210,7 @@ impl Checkpoint {
 
     /// The tree of modules.
     pub fn modules(&self) -> Module {
-        Module::of(&self.weights.contents(), self.config.kl().map_or(0, |kl| kl.norm_num_groups))
+        Module::of(&self.weights.contents(), &self.config.network)
     }
 
     /// The pipeline that the checkpoint belongs to, if `model_index.json` is in the parent folder, in the cache or on the

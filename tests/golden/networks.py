@@ -1,4 +1,4 @@
-"""Writes the golden data of the networks that are not an AutoencoderKL:  python tests/golden/networks.py
+"""Writes the golden data of networks that are not an AutoencoderKL into networks/:  python tests/golden/networks.py
 
 Requires the packages of make.py.
 
@@ -7,8 +7,8 @@ taesd3.safetensors  AutoencoderTiny as taesd3 and taef1 have it, 16 latent chann
 qwen.safetensors    AutoencoderKLQwenImage with a quarter of the channels, one picture
 wan.safetensors     AutoencoderKLWan with another decoder than encoder, one picture with odd sides
 
-Each file has the tensors of all stages, and in its metadata the config and the statistics of each block: name, shape, mean, standard
-deviation, minimum and maximum. All tensors are computed from names and shapes by formulas.py.
+Each file has the tensors of all stages, and in its metadata the config; the statistics of each block: name, shape, mean, standard
+deviation, minimum and maximum; the shapes of the weights; and the modules with their classes. All weights are computed from names and shapes by formulas.py.
 """
 
 import sys
@@ -55,9 +55,16 @@ def to_u8(dec):
     return np.asarray(pil[0])
 
 
-def write(name, config, seen, tensors):
+def write(name, config, model, seen, tensors):
+    names = [name for name in ["encoder", "quant_conv", "post_quant_conv", "decoder"] if hasattr(model, name)]
+    modules = [[".".join(filter(None, [name, path])), repr(module).splitlines()[0],
+                sum(p.numel() for p in module.parameters())]
+               for name in names for path, module in getattr(model, name).named_modules()
+               if any(True for _ in module.parameters())]
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     tensors = {key: value.float().numpy() if torch.is_tensor(value) else value for key, value in tensors.items()}
-    save(name, tensors, config=config, blocks=json.dumps(seen), torch=VERSIONS["torch"],
+    save(f"networks/{name}", tensors, config=config, blocks=json.dumps(seen),
+         modules=json.dumps(modules), shapes=json.dumps(shapes), torch=VERSIONS["torch"],
          diffusers=VERSIONS["diffusers"])
 
 
@@ -76,7 +83,7 @@ def make_tiny(name, config, x):
     for hook in hooks:
         hook.remove()
     model = model.double()
-    write(name, config, seen, {
+    write(name, config, model, seen, {
         "x": x, "h": h, "latents": latents, "z": z[0], "dec": dec, "picture_u8": to_u8(dec),
         "h_f64": model.encode(x.double()).latents, "dec_f64": model.decode(latents.double()).sample,
     })
@@ -112,7 +119,7 @@ def make_wan(name, kind, config, x):
     tensors = {"h": h, "moments": posterior.parameters, "mean": posterior.mean, "latents": latents, "z": z,
                "dec": dec, "moments_f64": moments_f64, "dec_f64": dec_f64}
     tensors = {key: value[:, :, 0] for key, value in tensors.items()}
-    write(name, config, seen, {"x": x, "picture_u8": to_u8(tensors["dec"])} | tensors)
+    write(name, config, model, seen, {"x": x, "picture_u8": to_u8(tensors["dec"])} | tensors)
     print(f"  dec clamped: {float((dec.abs() == 1).float().mean()):.2%}")
 
 

@@ -16,6 +16,7 @@
 //! | `figures` | layouts of figures against reference pictures, and grids against the tutorial's paste |
 //! | `encode_decode` | the program as a process: its output files |
 //! | `see` | the program as a process: figures, sweeps, grids, pictures in the terminal |
+//! | `previews` | the program as a process: models of the TAESD family, and of Wan |
 //! | `usage` | the program as a process: names, standard streams, exit codes |
 //! | `outputs` | the program as a process: output folders, their faults, and several processes |
 //! | `kills` | the program as a process: signals, and what killed runs leave |
@@ -54,6 +55,7 @@ mod metrics;
 mod networks;
 mod outputs;
 mod pictures;
+mod previews;
 mod random;
 mod resize;
 mod resume;

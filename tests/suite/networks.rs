@@ -1,12 +1,14 @@
 //! The TAESD family, Wan 2.1 and Qwen-Image: every stage and every block at every SIMD level of this machine, compared with
 //! diffusers (`tests/golden/networks.py`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use candle_core::{Device, Result, Tensor};
 use serde_json::Value;
 
+use vae::checkpoint::contents::Entry;
+use vae::checkpoint::{Contents, Module};
 use vae::device::{Backend, Cpu, Level};
 use vae::model::{Config, FeatureMap, Observer, latent_decoder, picture_encoder};
 use vae::picture::Picture;
@@ -15,8 +17,8 @@ use vae::statistics::Statistics;
 use crate::support::formula;
 use crate::support::golden::{Golden, differing, relative_error, values};
 
-const TINY: [&str; 2] = ["taesd.safetensors", "taesd3.safetensors"];
-const WAN: [&str; 2] = ["qwen.safetensors", "wan.safetensors"];
+const TINY: [&str; 2] = ["networks/taesd.safetensors", "networks/taesd3.safetensors"];
+const WAN: [&str; 2] = ["networks/qwen.safetensors", "networks/wan.safetensors"];
 
 /// The largest permitted differences from diffusers.
 #[derive(Clone, Copy)]
@@ -246,5 +248,28 @@ mod cuda {
             WAN.into_iter().try_for_each(|file| wan_agrees(&cuda, tolerance, file))?;
         }
         Ok(())
+    }
+}
+
+#[test]
+fn their_modules_are_those_that_python_shows() {
+    for file in [TINY[0], WAN[0], WAN[1]] {
+        let golden = Golden::open(file);
+        let shapes: HashMap<String, Vec<usize>> =
+            serde_json::from_str(golden.text("shapes")).expect("shapes");
+        let entry = |(name, shape)| Entry { name, dtype: "F32".into(), shape };
+        let tensors = shapes.into_iter().map(entry).collect();
+        let contents = Contents { tensors, metadata: BTreeMap::new() };
+        let module = Module::of(&contents, &config(&golden).network);
+        let rows = module.rows();
+        let wanted: Vec<(String, String, usize)> =
+            serde_json::from_str(golden.text("modules")).expect("modules");
+        let names: Vec<&str> = rows.iter().map(|row| &*row.name).collect();
+        assert_eq!(names, wanted.iter().map(|(name, ..)| &**name).collect::<Vec<_>>(), "{file}");
+        for (row, (name, class, parameters)) in rows.iter().zip(&wanted) {
+            let class = class.replace("QwenImage", "Wan");
+            assert!(class.starts_with(row.kind.trim_end_matches(')')), "{name}: {} is not {class}", row.kind);
+            assert_eq!(row.parameters, *parameters, "{name}");
+        }
     }
 }

@@ -44,6 +44,17 @@ pub enum Network {
     Tiny(Tiny),
 }
 
+impl Network {
+    /// diffusers' class, or the first one if there are several.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Kl(_) => "AutoencoderKL",
+            Self::Wan(_) => "AutoencoderKLWan",
+            Self::Tiny(_) => "AutoencoderTiny",
+        }
+    }
+}
+
 /// Why a `config.json` does not describe a VAE that this crate supports.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -111,19 +122,25 @@ impl Config {
         self.scaling.as_ref().ok_or(UnknownScaling)
     }
 
-    /// [`Scaling::scale`]
+    /// [`Scaling::scale`] of what the network encodes; nothing, if that is scaled already.
     ///
     /// # Errors
     /// Its errors, and [`UnknownScaling`].
     pub fn scale(&self, z: &Tensor) -> CandleResult<Tensor> {
+        if self.latents_are_scaled() {
+            return Ok(z.clone());
+        }
         self.scaling().map_err(Error::wrap)?.scale(z)
     }
 
-    /// [`Scaling::unscale`]
+    /// The inverse: [`Scaling::unscale`], or nothing.
     ///
     /// # Errors
     /// Its errors, and [`UnknownScaling`].
     pub fn unscale(&self, latents: &Tensor) -> CandleResult<Tensor> {
+        if self.latents_are_scaled() {
+            return Ok(latents.clone());
+        }
         self.scaling().map_err(Error::wrap)?.unscale(latents)
     }
 
