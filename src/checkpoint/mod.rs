@@ -31,11 +31,11 @@ pub mod names;
 pub mod path;
 pub mod pickle;
 pub mod pipeline;
+pub mod safetensors;
 mod shapes;
 pub mod single_file;
-mod vae_tensors;
-pub mod safetensors;
 mod table;
+mod vae_tensors;
 pub mod weights;
 
 use std::convert::Infallible;
@@ -255,7 +255,7 @@ impl Checkpoint {
 
     /// The tree of modules.
     pub fn modules(&self) -> Module {
-        Module::of(&self.tensors.contents(), self.config.kl().map_or(0, |kl| kl.norm_num_groups))
+        Module::of(&self.tensors.contents(), &self.config.network)
     }
 
     /// The pipeline that the checkpoint belongs to, if `model_index.json` is in the parent folder, in the cache or on the

@@ -91,6 +91,23 @@ fn fits(config: &Config, inferred: &Config, shapes: &Shapes) -> bool {
                 kl.use_quant_conv = known.use_quant_conv;
             }
         }
+        (Network::Wan(wan), Network::Wan(known)) => {
+            if !has("encoder.") {
+                wan.base_dim = known.base_dim;
+            }
+            if !has("decoder.") {
+                wan.decoder_base_dim = known.decoder_base_dim;
+            }
+        }
+        (Network::Tiny(tiny), Network::Tiny(known)) => {
+            if !has("encoder.") {
+                tiny.encoder = known.encoder.clone();
+            }
+            if !has("decoder.") {
+                tiny.decoder = known.decoder.clone();
+            }
+        }
+        _ => return false,
     }
     network == inferred.network && config.latent_channels == inferred.latent_channels
 }
