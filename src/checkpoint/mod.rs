@@ -9,14 +9,17 @@
 //! | [`fingerprint`] | the first layer of an encoder, which identifies its family |
 //! | [`single_file`] | a file of a VAE or of a whole model, without a `config.json` |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
-//! | [`weights`] | one safetensors file, read tensor by tensor |
+//! | [`weights`] | one file of weights, read tensor by tensor |
+//! | [`safetensors`] | the header of a safetensors file |
+//! | [`pickle`] | PyTorch's own files, which contain a pickle |
+//! | `table` | where the tensors of a file are |
 //! | `digest` | the SHA-256 of a file, remembered from run to run |
 //! | [`convert`] | the VAE of a checkpoint as a new file |
 //! | [`foreign`] | what a file is that holds no VAE |
-//! | [`contents`] | the tensors and metadata that the header of a safetensors file lists |
 //! | [`names`] | the names of a VAE's tensors in files, and in diffusers |
 //! | `shapes` | the config that follows from the shapes of the tensors |
 //! | `vae_tensors` | the tensors of the VAE in a weights file, by their names in diffusers |
+//! | [`contents`] | the names, types and shapes of a file's tensors, and its metadata |
 //! | [`modules`] | the tree of modules, from the tensors' names |
 //! | [`pipeline`] | the pipeline around the checkpoint, from `model_index.json` |
 
@@ -32,9 +35,12 @@ pub mod hub;
 pub mod modules;
 pub mod names;
 pub mod path;
+pub mod pickle;
 pub mod pipeline;
+pub mod safetensors;
 mod shapes;
 pub mod single_file;
+mod table;
 mod vae_tensors;
 pub mod weights;
 
@@ -51,7 +57,7 @@ pub use pipeline::Pipeline;
 pub use vae_tensors::VaeTensors;
 pub use weights::Weights;
 
-use crate::model::{Config, ConfigError, Parameters, Scaling, Tensors};
+use crate::model::{Config, ConfigError, Network, Parameters, Scaling, Tensors};
 
 use evidence::{Clues, Misfit, recognize};
 use fingerprint::{Fingerprint, Table};
@@ -150,6 +156,14 @@ pub enum CheckpointError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A pickle of PyTorch that is not read.
+    #[error("{file} cannot be read as a checkpoint of PyTorch: {reason}")]
+    Pickle {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A file could not be loaded from the hub.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -235,7 +249,7 @@ impl Checkpoint {
             first_layer: self.first_layer(),
             named,
             repository: self.origin.revision.as_ref().map(|_| self.origin.model.as_str()),
-            file: Some(self.weights().path()),
+            file: self.weights().path(),
         };
         let found = recognize(&clues, &Table::known(), overrides)?;
         self.config.scaling = found.scaling.clone();
@@ -258,8 +272,12 @@ impl Checkpoint {
 
     /// The weights of the encoder's first layer `[c, 3, 3, 3]`.
     fn first_layer(&self) -> Option<Vec<f32>> {
-        let shape = [self.config.kl()?.block_out_channels[0], 3, 3, 3];
-        let weights = self.tensors.get("encoder.conv_in.weight", &shape).ok()?;
+        let (name, channels) = match &self.config.network {
+            Network::Kl(kl) => ("encoder.conv_in.weight", kl.block_out_channels[0]),
+            Network::Tiny(tiny) => ("encoder.layers.0.weight", tiny.encoder.channels),
+            Network::Wan(_) => return None,
+        };
+        let weights = self.tensors.get(name, &[channels, 3, 3, 3]).ok()?;
         Some(weights.to_f32().ok()?.into_owned())
     }
 
@@ -320,7 +338,7 @@ impl Checkpoint {
 
     /// The tree of modules.
     pub fn modules(&self) -> Module {
-        Module::of(&self.tensors.contents(), self.config.kl().map_or(0, |kl| kl.norm_num_groups))
+        Module::of(&self.tensors.contents(), &self.config.network)
     }
 
     /// The pipeline that the checkpoint belongs to, if `model_index.json` is in the parent folder, in the cache or on the

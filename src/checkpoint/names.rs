@@ -212,6 +212,28 @@ impl Naming {
             Some(format!("{}.{}", numbers.fill(to, levels)?, layer(rest).unwrap_or_else(|| rest.into())))
         })
     }
+
+    /// The shape that files with these names give to a tensor, by its name in diffusers. The projections of an attention are
+    /// linear layers in diffusers, and convolutions of 1×1 in LDM.
+    pub fn shape(self, name: &str, shape: &[usize]) -> Vec<usize> {
+        let is_projection = PROJECTIONS.iter().any(|end| name.ends_with(end));
+        if !is_projection || shape.len() < 2 || without_ones(shape).len() > 2 {
+            return shape.to_vec();
+        }
+        match self {
+            Self::Ldm | Self::Flux2 => vec![shape[0], shape[1], 1, 1],
+            _ => vec![shape[0], shape[1]],
+        }
+    }
+}
+
+/// The ends of the names of an attention's projections.
+const PROJECTIONS: [&str; 4] = [".to_q.weight", ".to_k.weight", ".to_v.weight", ".to_out.0.weight"];
+
+/// A shape without the ones at its end.
+pub(super) fn without_ones(shape: &[usize]) -> &[usize] {
+    let end = shape.iter().rposition(|&side| side != 1).map_or(0, |last| last + 1);
+    &shape[..end]
 }
 
 /// The numbers `i` and `j` of a row.

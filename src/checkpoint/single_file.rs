@@ -26,6 +26,11 @@ pub(super) fn open(path: &Path, origin: Origin) -> Result<Checkpoint, Checkpoint
     if tensors.stored().is_empty() || !tensors.is_recognized() {
         return Err(refuse(format!("is {}; name a VAE with --model", foreign::kind_of(&contents))));
     }
+    let of_vae =
+        contents.tensors.iter().filter_map(|tensor| tensor.name.strip_prefix(tensors.names().prefix));
+    if let Some(kind) = of_vae.into_iter().find_map(foreign::relative_with) {
+        return Err(refuse(format!("is {kind}")));
+    }
     let stored = tensors.stored().iter();
     let shapes: Shapes = stored.map(|(name, entry)| (name.clone(), entry.shape.as_slice())).collect();
     let beside = path.with_file_name("config.json");
@@ -87,6 +92,23 @@ fn fits(config: &Config, inferred: &Config, shapes: &Shapes) -> bool {
                 kl.use_quant_conv = known.use_quant_conv;
             }
         }
+        (Network::Wan(wan), Network::Wan(known)) => {
+            if !has("encoder.") {
+                wan.base_dim = known.base_dim;
+            }
+            if !has("decoder.") {
+                wan.decoder_base_dim = known.decoder_base_dim;
+            }
+        }
+        (Network::Tiny(tiny), Network::Tiny(known)) => {
+            if !has("encoder.") {
+                tiny.encoder = known.encoder.clone();
+            }
+            if !has("decoder.") {
+                tiny.decoder = known.decoder.clone();
+            }
+        }
+        _ => return false,
     }
     network == inferred.network && config.latent_channels == inferred.latent_channels
 }

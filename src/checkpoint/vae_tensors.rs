@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::model::{Parameter, Tensors};
 
 use super::contents::Entry;
-use super::names::Names;
+use super::names::{Names, Naming, without_ones};
 use super::weights::hex;
 use super::{CheckpointError, Contents, Weights};
 
@@ -66,9 +66,13 @@ impl VaeTensors {
         &self.stored
     }
 
-    /// The VAE's tensors under their names in diffusers, and the metadata of the file.
+    /// The VAE's tensors under their names and with their shapes in diffusers, and the metadata of the file.
     pub fn contents(&self) -> Contents {
-        let renamed = |(name, entry): (&String, &Entry)| Entry { name: name.clone(), ..entry.clone() };
+        let renamed = |(name, entry): (&String, &Entry)| Entry {
+            name: name.clone(),
+            dtype: entry.dtype.clone(),
+            shape: Naming::Diffusers.shape(name, &entry.shape),
+        };
         Contents {
             tensors: self.stored.iter().map(renamed).collect(),
             metadata: self.weights.contents().metadata,
@@ -107,7 +111,7 @@ impl VaeTensors {
 
     /// The error of a tensor that the file does not have, by its name in the file.
     fn missing(&self, name: &str) -> Error {
-        let file = self.weights.path().display();
+        let file = self.weights.name().display();
         let has = |half: &str| self.stored.keys().any(|name| name.starts_with(half));
         match name.split('.').next() {
             Some("encoder" | "quant_conv") if !has("encoder.") => {
@@ -135,10 +139,4 @@ impl Tensors for VaeTensors {
     fn contains(&self, name: &str) -> bool {
         self.stored.contains_key(name)
     }
-}
-
-/// A shape without the ones at its end.
-pub(super) fn without_ones(shape: &[usize]) -> &[usize] {
-    let end = shape.iter().rposition(|&side| side != 1).map_or(0, |last| last + 1);
-    &shape[..end]
 }

@@ -74,7 +74,7 @@ pub struct Verbosity {
     /// Print no messages except errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Print the time of each stage
+    /// Print the time of each stage, and what decided the scaling factor
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Print one JSON object per result to stdout

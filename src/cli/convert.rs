@@ -50,7 +50,7 @@ pub fn run(args: &ConvertArgs, ui: &Ui) -> Result<(), Failure> {
     let (hub, overrides) = (hub(args.refresh, ui), args.scaling.overrides());
     let checkpoint = open(&args.model, revision, Variant::Full, &hub, &overrides, ui)?;
     if let Some(id) = FileId::of(&args.output)
-        && FileId::of(checkpoint.weights().path()) == Some(id)
+        && checkpoint.weights().path().and_then(FileId::of) == Some(id)
     {
         let name = shown(&args.output);
         return Err(Failure::Usage(format!("the output {name} is the model itself: use another -o")));

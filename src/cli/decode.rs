@@ -72,7 +72,7 @@ impl Run<'_> {
         }
         let config = timed(&mut stages.load_ms, || session.config())?;
         let size = latents.provenance.original_size.filter(|_| args.original_size);
-        if scaling::needs_that_of_model(&latents, args) {
+        if scaling::needs_that_of_model(&latents, config, args) {
             session.scaling()?;
         }
         let decoded = scaling::picture_size(&latents, config, args)?;
@@ -85,7 +85,7 @@ impl Run<'_> {
         let mut warnings = Vec::new();
         warnings.extend(check_origin(&latents, session)?);
         warnings.extend(scaling::check(&latents, config, args)?);
-        let z = scaling::unscale(&latents, config, args)?;
+        let z = scaling::for_network(&latents, config, args)?;
         for (i, PlannedResult { recipe, destination, mut record }) in results.into_iter().enumerate() {
             // The first picture of a batch has the warnings and the time to read it.
             record.warnings = std::mem::take(&mut warnings);
@@ -214,7 +214,8 @@ fn check_original_size((width, height): Size, decoded: Size) -> Result<()> {
     Ok(())
 }
 
-/// Returns a warning if the latents were encoded by another model than the one that decodes them.
+/// Returns a warning if the latents were encoded by another model than the one that decodes them, or, for the TAESD family, by one
+/// of another family.
 fn check_origin(latents: &Latents, session: &Session) -> Result<Option<String>> {
     let Provenance { model: Some(model), model_sha256: Some(digest), model_revision, .. } =
         &latents.provenance
@@ -223,6 +224,9 @@ fn check_origin(latents: &Latents, session: &Session) -> Result<Option<String>> 
     };
     let checkpoint = session.checkpoint()?;
     let here = checkpoint.origin();
+    if checkpoint.config().latents_are_scaled() {
+        return Ok(scaling::check_family(latents, checkpoint.config(), &here.model));
+    }
     // A commit has the same weights in two number formats, with two digests.
     let is_same_commit = *model == here.model && model_revision.is_some() && *model_revision == here.revision;
     if is_same_commit || checkpoint.has_weights(digest)? {

@@ -52,9 +52,14 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     let stages = &mut record.stages;
     let (picture, original_size) = preprocess(&mut bytes, &args.encoding, session, ui, stages)?;
     let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
-    let scaling = if args.unscaled { None } else { Some(timed(&mut stages.load_ms, || session.scaling())?) };
+    let config = timed(&mut stages.load_ms, || session.config())?;
+    let scaling = match args.unscaled == config.latents_are_scaled() {
+        true => Some(session.scaling()?),
+        false => None, // the network encodes into what is wanted
+    };
     let tensor =
         encode_picture(&picture, &args.encoding, scaling, &mut generator, session, stages, &mut trace)?;
+    let scaling = config.scaling.as_ref().filter(|_| !args.unscaled);
     record.warnings.extend(scaling::check_encoded(&tensor, &picture, scaling, session)?);
     record.trace = trace.into_rows();
     record.shape = Some(tensor.dims().to_vec());
@@ -101,7 +106,8 @@ pub fn preprocess(
     })
 }
 
-/// Encodes a preprocessed picture. Returns latents `[1, 4, h/8, w/8]` in f32 on the CPU, which are unscaled without `scaling`.
+/// Encodes a preprocessed picture. Returns latents `[1, 4, h/8, w/8]` in f32 on the CPU. With `scaling`, they are scaled; or
+/// unscaled, if the network itself encodes into scaled ones. Without, they are as the network encodes them.
 pub fn encode_picture(
     picture: &Picture,
     encoding: &Encoding,
@@ -126,7 +132,11 @@ pub fn encode_picture(
         } else {
             posterior.sample(&generator.randn_tensor(posterior.mean().dims(), &Device::Cpu)?)?
         };
-        let latents = scaling.map_or_else(|| Ok(z.clone()), |scaling| scaling.scale(&z))?;
+        let latents = match scaling {
+            None => z,
+            Some(scaling) if config.latents_are_scaled() => scaling.unscale(&z)?,
+            Some(scaling) => scaling.scale(&z)?,
+        };
         trace.tensor("latents", &latents)?;
         Ok(latents)
     })

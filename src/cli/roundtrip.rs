@@ -218,15 +218,23 @@ impl Run<'_> {
         let scaling = self.scaling()?;
         let latents =
             encode_picture(&picture, encoding, scaling, &mut generator, self.session, stages, trace)?;
-        record.warnings.extend(scaling::check_encoded(&latents, &picture, scaling, self.session)?);
+        record.warnings.extend(scaling::check_encoded(
+            &latents,
+            &picture,
+            self.session.config()?.scaling.as_ref(),
+            self.session,
+        )?);
         Ok(Encoded { picture, latents, generator })
     }
 
-    /// Returns the scaling of the latents. Without noise it cancels out, so that it need not be known.
+    /// Returns how the network's latents are scaled: not at all if they are scaled already. Without noise, the scaling cancels out,
+    /// so that it need not be known.
     fn scaling(&self) -> Result<Option<&Scaling>, Failure> {
+        let config = self.session.config()?;
         match &self.args.noise {
+            _ if config.latents_are_scaled() => Ok(None),
             Some(_) => self.session.scaling().map(Some),
-            None => Ok(self.session.config()?.scaling.as_ref()),
+            None => Ok(config.scaling.as_ref()),
         }
     }
 

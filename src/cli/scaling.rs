@@ -35,14 +35,15 @@ const LEAST_CONTRAST: f64 = 32.0;
 /// The least number of latent pixels for such a warning: those of 256×256 pixels.
 const LEAST_PIXELS: usize = 32 * 32;
 
-/// Undoes the scaling.
+/// Undoes the scaling, or scales, to get what the network decodes: unscaled latents, or for the TAESD family scaled ones.
 ///
 /// # Errors
-/// If the latents are scaled, and neither their file nor the model states how.
-pub fn unscale(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Tensor> {
-    Ok(match is_scaled(latents, args) {
-        true => scaling(latents, config)?.unscale(&latents.tensor)?,
-        false => latents.tensor.clone(),
+/// If the latents are not such, and neither their file nor the model states how they are scaled.
+pub fn for_network(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Tensor> {
+    Ok(match (is_scaled(latents, args), config.latents_are_scaled()) {
+        (true, false) => scaling(latents, config)?.unscale(&latents.tensor)?,
+        (false, true) => scaling(latents, config)?.scale(&latents.tensor)?,
+        _ => latents.tensor.clone(),
     })
 }
 
@@ -58,23 +59,36 @@ fn scaling<'a>(latents: &'a Latents, config: &'a Config) -> Result<&'a Scaling, 
 }
 
 /// Whether the scaling of the model is needed to decode these latents.
-pub fn needs_that_of_model(latents: &Latents, args: &DecodeArgs) -> bool {
-    is_scaled(latents, args) && latents.provenance.scaling.is_none()
+pub fn needs_that_of_model(latents: &Latents, config: &Config, args: &DecodeArgs) -> bool {
+    is_scaled(latents, args) != config.latents_are_scaled() && latents.provenance.scaling.is_none()
 }
 
 /// Returns the width and height of the decoded picture.
 ///
 /// # Errors
-/// Those of [`unscale`], or if the latents have another number of channels than those of the model.
+/// Those of [`for_network`], or if the latents have another number of channels than those of the model.
 pub fn picture_size(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Size> {
     let (_, channels, height, width) = latents.tensor.dims4()?;
-    let patch = if is_scaled(latents, args) { scaling(latents, config)?.patch } else { 1 };
+    let is_scaled = is_scaled(latents, args) && !config.latents_are_scaled();
+    let patch = if is_scaled { scaling(latents, config)?.patch } else { 1 };
     let decoded = config.latent_channels * patch * patch;
     if channels != decoded {
         bail!("the latents have {channels} channels, but the model decodes {decoded}");
     }
     let step = patch * config.downscale();
     Ok((width * step, height * step))
+}
+
+/// Returns a warning if `model`, of the TAESD family, does not decode the latents of the VAE that these are from.
+pub fn check_family(latents: &Latents, config: &Config, model: &str) -> Option<String> {
+    let (theirs, ours) = (latents.provenance.scaling.as_ref()?, config.scaling.as_ref()?);
+    (theirs != ours).then(|| {
+        format!(
+            "these latents are scaled by {}, but {model} decodes those that are scaled by {}; if the picture looks \
+             wrong, name the right model with --model",
+            theirs.factor, ours.factor
+        )
+    })
 }
 
 /// Returns a warning if the values do not look as they should, or if the metadata contradicts an option.

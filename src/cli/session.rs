@@ -96,6 +96,14 @@ impl<'a> Session<'a> {
         let checkpoint = self.checkpoint()?;
         let config = checkpoint.config();
         config.scaling.as_ref().ok_or_else(|| {
+            // A file that is no VAE is better called what it is.
+            let device = self.attempts.device();
+            if let (Err(e), Err(_)) =
+                (self.encoder.on(&device, checkpoint), self.decoder.on(&device, checkpoint))
+                && let Ok(failure) = e.downcast()
+            {
+                return failure;
+            }
             let refusal = checkpoint.recognition().refusal(&checkpoint.origin().model, config);
             Failure::Model(anyhow!("{refusal}; unscaled latents need none (encode and decode --unscaled)"))
         })

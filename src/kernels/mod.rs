@@ -28,7 +28,7 @@ pub mod workspace;
 
 pub use backend::{
     Activation, AttentionParameters, Backend, ConvInput, ConvKind, ConvOutput, ConvParameters, FeatureMap,
-    MAX_CHANNELS, NormParameters, Shape,
+    LEAST_NORM, MAX_CHANNELS, NormParameters, Shape,
 };
 pub use cpu::{Cpu, Level, LevelError};
 pub use error::Error;

@@ -271,6 +271,41 @@ fn a_single_file_is_scaled_as_its_surroundings_say() {
     assert_eq!(values("--model a.safetensors --unscaled").len(), by_name.len());
 }
 
+/// The latents of the TAESD family are scaled ones, so that its factor is needed for unscaled ones only.
+#[test]
+fn a_tiny_model_needs_a_family_only_for_unscaled_latents() {
+    let folder = folder_with_pictures(&["p.png"]);
+    let config = r#"{"_class_name": "AutoencoderTiny", "encoder_block_out_channels": [16, 16, 16, 16],
+        "decoder_block_out_channels": [16, 16, 16, 16], "num_encoder_blocks": [1, 0, 1, 1], "num_decoder_blocks": [1, 1, 0, 1]}"#;
+    model_folder::write_with(&folder.path("model"), config, &model_folder::tensors_of(config));
+    let report = |options: &str| {
+        vae_with_model(&folder, &format!("inspect --json {options}")).code(0).json().remove(0)
+    };
+    assert_eq!(report("")["families"], json!(["taesd", "taesdxl"]));
+    assert!(report("").get("scaling_factor").is_none());
+    for family in ["sdxl", "taesdxl"] {
+        let report = report(&format!("--family {family}"));
+        assert_eq!((&report["families"], &report["scaling_factor"]), (&json!(["taesdxl"]), &json!(0.13025)));
+    }
+    let latents = |options: &str| Latents::from_safetensors(&encoded(&folder, options)).expect("latents");
+    let scaled = latents("");
+    assert_eq!((scaled.provenance.scaled, &scaled.provenance.scaling), (Some(true), &None));
+    encode(&folder, "--unscaled").code(3).says(&["taesd (0.18215)", "taesdxl (0.13025)", "--family"]);
+    let unscaled = latents("--unscaled --family sdxl");
+    assert_eq!(unscaled.provenance.scaled, Some(false));
+    let wanted: Vec<f32> = values(&scaled.tensor).iter().map(|x| x / 0.13025).collect();
+    assert_eq!(values(&unscaled.tensor), wanted);
+
+    let decode = |options: &str| vae_with_model(&folder, &format!("decode f.safetensors -o d.png {options}"));
+    let bytes = unscaled.to_safetensors(DType::F32).expect("latents");
+    fs::write(folder.path("f.safetensors"), foreign(&bytes)).expect("a file");
+    decode("--unscaled").code(3).says(&["taesd (0.18215)", "--family"]);
+    decode("--unscaled --family sdxl").code(0);
+    decode("").code(0);
+    vae_with_model(&folder, "roundtrip p.png -o r.png --noise 0.5").code(0);
+    encode(&folder, "--family flux1").code(3).says(&["16 latent channels", "these fit: taesd, taesdxl"]);
+}
+
 #[test]
 fn a_fingerprint_is_a_row_of_the_table() {
     let folder = Folder::new();

@@ -15,12 +15,12 @@ use serde_json::Value;
 use vae::checkpoint::names::{Names, Naming};
 use vae::checkpoint::{Checkpoint, CheckpointError, Hub, Source, Variant};
 use vae::device::Cpu;
-use vae::model::{Config, LatentDecoder, PictureEncoder};
-use vae::model::{DecodeLatents, EncodePictures};
+use vae::model::{Config, EncodePictures, latent_decoder, picture_encoder};
 
 use crate::support::formula;
 use crate::support::golden;
 use crate::support::model_folder::{self, Folder};
+use crate::support::pickle;
 use crate::support::process::{Run, vae, write_png};
 
 /// A model of the golden list.
@@ -38,8 +38,8 @@ struct Row {
     stored_shape: Vec<usize>,
 }
 
-/// Those with the class AutoencoderKL or AutoencoderKLFlux2.
-const KL: [&str; 6] = ["sd", "sd3", "kl-f4", "one-layer", "kl-f16", "flux2"];
+/// All models of the list. Those after the sixth are no AutoencoderKL.
+const ALL: [&str; 9] = ["sd", "sd3", "kl-f4", "one-layer", "kl-f16", "flux2", "wan", "taesd", "taef1"];
 
 fn models() -> BTreeMap<String, Model> {
     let text = fs::read_to_string(golden::folder().join("single_files.json")).expect("golden data");
@@ -115,7 +115,49 @@ impl Model {
 type Writer = fn(&Path, &Tensors);
 
 /// The formats that hold the same tensors, by the ends of the names of their files.
-const FORMATS: &[(&str, Writer)] = &[("safetensors", write_safetensors)];
+const FORMATS: &[(&str, Writer)] =
+    &[("safetensors", write_safetensors), ("ckpt", write_zip), ("legacy.ckpt", write_legacy)];
+
+/// PyTorch's zip container.
+fn write_zip(path: &Path, tensors: &Tensors) {
+    let storages: Vec<(String, &[u8])> =
+        tensors.values().enumerate().map(|(i, (_, _, bytes))| (i.to_string(), bytes.as_slice())).collect();
+    let storages: Vec<(&str, &[u8])> = storages.iter().map(|(key, bytes)| (key.as_str(), *bytes)).collect();
+    fs::write(path, pickle::archive(&state_dict(tensors), &storages)).expect("a file");
+}
+
+/// PyTorch's older container.
+fn write_legacy(path: &Path, tensors: &Tensors) {
+    let keys: Vec<String> = (0..tensors.len()).map(|i| i.to_string()).collect();
+    let storages: Vec<(&str, i64, &[u8])> = keys
+        .iter()
+        .zip(tensors.values())
+        .map(|(key, (_, shape, bytes))| {
+            (key.as_str(), shape.iter().product::<usize>() as i64, bytes.as_slice())
+        })
+        .collect();
+    fs::write(path, pickle::legacy(&state_dict(tensors), &storages)).expect("a file");
+}
+
+/// The pickle of `{"state_dict": …}`, with one storage for each tensor.
+fn state_dict(tensors: &Tensors) -> Vec<u8> {
+    let tensor = |(i, (dtype, shape, _)): (usize, &(Dtype, Vec<usize>, Vec<u8>))| {
+        let kind = match dtype {
+            Dtype::F16 => "Half",
+            Dtype::BF16 => "BFloat16",
+            Dtype::I64 => "Long",
+            Dtype::U8 => "Byte",
+            _ => "Float",
+        };
+        let sides: Vec<i64> = shape.iter().map(|&side| side as i64).collect();
+        let strides: Vec<i64> = (0..sides.len()).map(|axis| sides[axis + 1..].iter().product()).collect();
+        let storage = pickle::storage(kind, &i.to_string(), sides.iter().product());
+        pickle::tensor(storage, 0, &sides, &strides)
+    };
+    let values = tensors.values().enumerate().map(tensor);
+    let items: Vec<(&str, Vec<u8>)> = tensors.keys().map(String::as_str).zip(values).collect();
+    pickle::pickle(&pickle::dict(&[("state_dict", pickle::dict(&items))]))
+}
 
 fn write_safetensors(path: &Path, tensors: &Tensors) {
     write_with_metadata(path, tensors, &[]);
@@ -159,17 +201,21 @@ fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
 
 /// What the encoder and the decoder of a checkpoint compute for a small picture.
 fn results(checkpoint: &Checkpoint) -> (Vec<f32>, Vec<f32>) {
-    let config = checkpoint.config();
     let cpu = Cpu::new().expect("a level");
-    let encoder = PictureEncoder::new(&cpu, config, checkpoint.parameters()).expect("an encoder");
-    let decoder = LatentDecoder::new(&cpu, config, checkpoint.parameters()).expect("a decoder");
-    let side = config.downscale();
+    let config = checkpoint.config();
+    let encoder = picture_encoder(&cpu, config, checkpoint.parameters()).expect("an encoder");
+    let decoder = latent_decoder(&cpu, config, checkpoint.parameters()).expect("a decoder");
+    let latents = encode_with(checkpoint, &*encoder);
+    let decoded = decoder.decode(&latents).expect("a picture");
+    (golden::values(&latents), golden::values(&decoded))
+}
+
+fn encode_with(checkpoint: &Checkpoint, encoder: &dyn EncodePictures) -> Tensor {
+    let side = checkpoint.config().downscale();
     let (height, width) = (2 * side, 3 * side);
     let pixels = (0..3 * height * width).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
     let picture = Tensor::from_vec(pixels, (1, 3, height, width), &Device::Cpu).expect("pixels");
-    let posterior = encoder.encode(&picture).expect("latents");
-    let decoded = decoder.decode(posterior.mean()).expect("a picture");
-    (golden::values(posterior.mean()), golden::values(&decoded))
+    encoder.encode(&picture).expect("latents").mean().clone()
 }
 
 #[test]
@@ -203,7 +249,7 @@ fn every_name_is_mapped_to_that_of_diffusers_and_back() {
 fn the_config_follows_from_the_shapes() {
     let folder = Folder::new();
     let path = folder.path("a.safetensors");
-    for kind in KL {
+    for kind in ALL {
         let model = model(kind);
         let wanted = Config::from_json(&model.config).expect("a config");
         for tensors in [model.of_authors(Dtype::BF16, ""), model.of_diffusers(Dtype::BF16)] {
@@ -211,7 +257,7 @@ fn the_config_follows_from_the_shapes() {
             let checkpoint = open(&path).expect("a model");
             assert_eq!(checkpoint.config().network, wanted.network, "{kind}");
             assert_eq!(checkpoint.config().latent_channels, wanted.latent_channels, "{kind}");
-            assert_eq!(checkpoint.config().scaling.is_some(), kind == "flux2");
+            assert_eq!(checkpoint.config().scaling.is_some(), matches!(kind, "flux2" | "wan"), "{kind}");
             assert_eq!(checkpoint.tensors().contents().tensors.len(), model.rows.len());
         }
     }
@@ -220,7 +266,7 @@ fn the_config_follows_from_the_shapes() {
 #[test]
 fn a_file_gives_the_same_results_as_the_folder_of_diffusers() {
     let folder = Folder::new();
-    for kind in KL {
+    for kind in ALL {
         let model = model(kind);
         model.write_folder(&folder.path(kind), Dtype::F32);
         let wanted = results(&open(&folder.path(kind)).expect("a folder"));
@@ -254,7 +300,7 @@ fn a_vae_is_found_under_prefixes_and_in_whole_checkpoints_in_any_precision() {
                     assert!(results(&checkpoint) == wanted, "{dtype:?} {prefix} {extension}");
                     let contents = checkpoint.tensors().contents();
                     assert_eq!(contents.parameters(), diffusers.tensors().contents().parameters());
-                    assert_eq!(checkpoint.modules().rows().len(), diffusers.modules().rows().len());
+                    assert_eq!(checkpoint.modules(), diffusers.modules());
                 }
             }
         }
@@ -348,21 +394,63 @@ fn a_config_beside_the_file_wins_if_it_fits() {
 fn each_half_works_alone() {
     let folder = Folder::new();
     let cpu = Cpu::new().expect("a level");
-    for kind in KL {
+    for kind in ALL {
         let model = model(kind);
         let path = folder.path("half.safetensors");
         for (half, other) in [("encoder", "decoder"), ("decoder", "encoder")] {
             let quant = if half == "encoder" { "quant_conv" } else { "post_quant_conv" };
-            let mut tensors = model.of_authors(Dtype::F32, "");
-            tensors.retain(|name, _| name.starts_with(half) || name.starts_with(quant));
-            write_safetensors(&path, &tensors);
+            let of_half = Model {
+                config: model.config.clone(),
+                rows: model
+                    .rows
+                    .iter()
+                    .filter(|row| row.name.starts_with(half) || row.name.starts_with(quant))
+                    .cloned()
+                    .collect(),
+            };
+            write_safetensors(&path, &of_half.of_authors(Dtype::F32, ""));
             let checkpoint = open(&path).expect("a model");
-            let encoder = PictureEncoder::new(&cpu, checkpoint.config(), checkpoint.parameters()).err();
-            let decoder = LatentDecoder::new(&cpu, checkpoint.config(), checkpoint.parameters()).err();
+            let encoder = picture_encoder(&cpu, checkpoint.config(), checkpoint.parameters()).err();
+            let decoder = latent_decoder(&cpu, checkpoint.config(), checkpoint.parameters()).err();
             let (own, missing) = if half == "encoder" { (encoder, decoder) } else { (decoder, encoder) };
             assert!(own.is_none(), "{kind}: {own:?}");
             let missing = missing.expect("an error").to_string();
             assert!(missing.contains(&format!("has no {other}, only")), "{kind}: {missing}");
+        }
+    }
+}
+
+/// `taesd_encoder.safetensors` and `taesd_decoder.safetensors`, whose names are numbers.
+#[test]
+fn the_halves_of_a_taesd_in_files_of_their_own_are_that_model() {
+    let folder = Folder::new();
+    let cpu = Cpu::new().expect("a level");
+    for kind in ["taesd", "taef1"] {
+        let model = model(kind);
+        write_safetensors(&folder.path("both.safetensors"), &model.of_authors(Dtype::F16, ""));
+        let (latents, picture) = results(&open(&folder.path("both.safetensors")).expect("a model"));
+        for &(extension, write) in FORMATS {
+            let path = |half: &str| folder.path(&format!("{half}.{extension}"));
+            for half in ["encoder", "decoder"] {
+                let prefix = format!("taesd_{half}.");
+                let of_half = |(name, tensor): (String, (Dtype, Vec<usize>, Vec<u8>))| {
+                    name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor))
+                };
+                write(
+                    &path(half),
+                    &model.of_authors(Dtype::F16, "").into_iter().filter_map(of_half).collect(),
+                );
+            }
+            let encoder = open(&path("encoder")).expect("a model");
+            let decoder = open(&path("decoder")).expect("a model");
+            assert_eq!(encoder.config(), decoder.config());
+            let got = encode_with(
+                &encoder,
+                &*picture_encoder(&cpu, encoder.config(), encoder.parameters()).expect("an encoder"),
+            );
+            assert!(golden::values(&got) == latents, "{kind}");
+            let decoder = latent_decoder(&cpu, decoder.config(), decoder.parameters()).expect("a decoder");
+            assert!(golden::values(&decoder.decode(&got).expect("a picture")) == picture, "{kind}");
         }
     }
 }
@@ -570,9 +658,10 @@ fn read(path: &Path) -> (Tensors, BTreeMap<String, String>) {
 #[test]
 fn converting_there_and_back_gives_the_same_tensors() {
     let folder = Folder::new();
-    for kind in KL {
+    for kind in ALL {
         let model = model(kind);
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        let dtypes = [Dtype::F32, Dtype::F16, Dtype::BF16];
+        for &dtype in if kind == "sd3" { &dtypes[..] } else { &dtypes[..1] } {
             let _ = fs::remove_dir_all(folder.path("there"));
             let _ = fs::remove_dir_all(folder.path("back"));
             model.write_folder(&folder.path("there"), dtype);
@@ -621,7 +710,12 @@ fn a_vae_is_taken_out_of_a_whole_checkpoint() {
     let (tensors, kept) = read(&folder.path("vae.safetensors"));
     assert!(tensors == model.of_authors(Dtype::F16, ""));
     let kept: Vec<(&str, &str)> = kept.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    assert_eq!(kept, [("format", "pt"), ("modelspec.architecture", "stable-diffusion-v3-medium")]);
+    assert_eq!(kept[..2], [("format", "pt"), ("modelspec.architecture", "stable-diffusion-v3-medium")]);
+    assert_eq!(
+        kept[2..].iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+        ["vae.config"],
+        "the scaling is known"
+    );
     assert!(
         results(&open(&folder.path("vae.safetensors")).expect("a model"))
             == results(&open(&folder.path("whole.safetensors")).expect("a model"))
@@ -640,6 +734,20 @@ fn a_vae_is_taken_out_of_a_whole_checkpoint() {
     };
     assert_eq!(factor("convert whole.safetensors -o new"), 1.5305);
     assert_eq!(factor("convert unknown.safetensors -o new --family flux1"), 0.3611);
+}
+
+/// The config of a TAESD does not state a scaling.
+#[test]
+fn a_taesd_becomes_a_folder_of_diffusers() {
+    let folder = Folder::new();
+    let model = model("taesd");
+    write_safetensors(&folder.path("a.safetensors"), &model.of_authors(Dtype::F32, ""));
+    vae(&folder, "convert a.safetensors -o new").code(0);
+    let (opened, original) = (open(&folder.path("new")), open(&folder.path("a.safetensors")));
+    assert!(results(&opened.expect("a model")) == results(&original.expect("a model")));
+    assert!(
+        read(&folder.path("new/diffusion_pytorch_model.safetensors")).0 == model.of_diffusers(Dtype::F32)
+    );
 }
 
 #[test]

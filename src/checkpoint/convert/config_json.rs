@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::model::{Config, Kl, Network, Scaling};
+use crate::model::{Config, Kl, Network, Scaling, Tiny, Wan};
 
 /// The `config.json` of a checkpoint. It has all keys of the one that came with the checkpoint, if there was one.
 ///
@@ -11,7 +11,9 @@ use crate::model::{Config, Kl, Network, Scaling};
 /// If diffusers has no such model, or the scaling is unknown: diffusers would take that of Stable Diffusion for it.
 pub fn config_json(checkpoint: &Checkpoint) -> Result<String, CheckpointError> {
     let config = checkpoint.config();
-    let Some(scaling) = &config.scaling else {
+    let of_large_vae = Scaling::new(1.0, 0.0); // that of TAESD's latents is not in its config
+    let scaling = config.scaling.as_ref().or(config.latents_are_scaled().then_some(&of_large_vae));
+    let Some(scaling) = scaling else {
         return Err(CheckpointError::Layout(format!(
             "{}, or write one file with `-o NAME.safetensors`; config.json must state the factor",
             checkpoint.recognition().refusal(&checkpoint.origin().model, config)
@@ -23,6 +25,8 @@ pub fn config_json(checkpoint: &Checkpoint) -> Result<String, CheckpointError> {
         .map_or_else(Map::new, |text| serde_json::from_str(text).unwrap_or_default());
     match &config.network {
         Network::Kl(kl) => add_kl(&mut json, config, kl, scaling, checkpoint)?,
+        Network::Wan(wan) => add_wan(&mut json, config, wan, scaling),
+        Network::Tiny(tiny) => add_tiny(&mut json, config, tiny),
     }
     Ok(format!("{:#}\n", Value::Object(json)))
 }
@@ -93,4 +97,31 @@ fn add_kl(
         }
     }
     Ok(())
+}
+
+fn add_wan(json: &mut Map<String, Value>, config: &Config, wan: &Wan, scaling: &Scaling) {
+    let mut set = |key: &str, value: Value| _ = json.entry(key).or_insert(value);
+    // Qwen-Image's class is the same network with fewer options.
+    set("_class_name", "AutoencoderKLWan".into());
+    if wan.decoder_base_dim != wan.base_dim {
+        set("decoder_base_dim", wan.decoder_base_dim.into());
+    }
+    set("base_dim", wan.base_dim.into());
+    set("z_dim", config.latent_channels.into());
+    set("dim_mult", json!(wan.dim_mult));
+    set("num_res_blocks", wan.num_res_blocks.into());
+    if let Some(statistics) = &scaling.statistics {
+        set("latents_mean", json!(statistics.mean));
+        set("latents_std", json!(statistics.std));
+    }
+}
+
+fn add_tiny(json: &mut Map<String, Value>, config: &Config, tiny: &Tiny) {
+    let mut set = |key: &str, value: Value| _ = json.entry(key).or_insert(value);
+    set("_class_name", "AutoencoderTiny".into());
+    set("latent_channels", config.latent_channels.into());
+    for (half, stages) in [("encoder", &tiny.encoder), ("decoder", &tiny.decoder)] {
+        set(&format!("{half}_block_out_channels"), json!(vec![stages.channels; stages.blocks.len()]));
+        set(&format!("num_{half}_blocks"), json!(stages.blocks));
+    }
 }

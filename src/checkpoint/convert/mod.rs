@@ -21,7 +21,6 @@ use crate::model::Network;
 
 use super::names::Naming;
 use super::single_file::CONFIG_KEY;
-use super::vae_tensors::without_ones;
 use super::{Checkpoint, CheckpointError};
 
 pub use config_json::config_json;
@@ -106,7 +105,7 @@ impl<'a> Conversion<'a> {
             let unreadable = || {
                 ConvertError::Tensor(format!(
                     "{}: tensor `{}` has the type {}, which cannot be converted; convert weights in F16, BF16, F32 or F64",
-                    vae.weights().path().display(),
+                    vae.weights().name().display(),
                     entry.name,
                     entry.dtype
                 ))
@@ -117,7 +116,7 @@ impl<'a> Conversion<'a> {
                 Dtype::I64 => from, // the batches that a batch norm has seen
                 _ => return Err(unreadable()),
             };
-            let shape = shape_in(naming, name, &entry.shape);
+            let shape = naming.shape(name, &entry.shape);
             tensors.push(Converted { stored: entry.name.clone(), from, name: new, to, shape });
             left_out -= 1;
         }
@@ -196,22 +195,9 @@ fn naming(checkpoint: &Checkpoint, layout: Layout) -> (Naming, usize) {
             let flux2 = checkpoint.tensors().stored().contains_key("bn.running_mean");
             (if flux2 { Naming::Flux2 } else { Naming::Ldm }, kl.block_out_channels.len())
         }
+        (Layout::Ldm, Network::Wan(_)) => (Naming::Wan, 0),
+        (Layout::Ldm, Network::Tiny(_)) => (Naming::Tiny, 0),
     }
-}
-
-/// The shape of a tensor under the names of a layout. The projections of an attention are linear layers in diffusers, and
-/// convolutions of 1×1 in LDM.
-fn shape_in(naming: Naming, name: &str, shape: &[usize]) -> Vec<usize> {
-    let projections = ["to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight"];
-    let is_projection = projections.iter().any(|end| name.ends_with(&format!(".{end}")));
-    let mut new = shape.to_vec();
-    if is_projection && without_ones(shape).len() <= 2 && shape.len() >= 2 {
-        new.truncate(2);
-        if matches!(naming, Naming::Ldm | Naming::Flux2) {
-            new.extend([1, 1]);
-        }
-    }
-    new
 }
 
 /// The metadata of the new file. What describes the whole file of the checkpoint, such as its hash, is left out.

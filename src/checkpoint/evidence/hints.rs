@@ -115,15 +115,14 @@ const WHOLE_FILE_NAMES: [(&str, &str); 7] = [
 /// All evidence apart from the config, the strongest first.
 pub fn hints(clues: &Clues, table: &Table) -> Vec<Hint> {
     let config = clues.config;
-    let companion = COMPANIONS.iter().filter(|(name, last, _)| {
-        let is_it = |tensor: &Entry| {
+    let companion = COMPANIONS.iter().find_map(|(name, last, family)| {
+        let is_it = |tensor: &&Entry| {
             tensor.name.strip_prefix("model.diffusion_model.").unwrap_or(&tensor.name) == *name
                 && last.is_none_or(|last| tensor.shape.last() == Some(&last))
         };
-        clues.contents.tensors.iter().any(is_it)
+        let tensor = clues.contents.tensors.iter().find(is_it)?;
+        Hint::new(family, Evidence::Companion(tensor.name.clone()), config)
     });
-    let companion =
-        companion.filter_map(|(name, _, family)| Hint::new(family, Evidence::Companion(name), config)).next();
 
     let fingerprint = clues.first_layer.as_deref().and_then(Fingerprint::of);
     let row = fingerprint.as_ref().and_then(|fingerprint| table.find(fingerprint));

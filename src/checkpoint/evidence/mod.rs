@@ -68,7 +68,7 @@ pub enum Evidence {
     /// Statistics among the weights, or a network that only one family has.
     Weights,
     /// A tensor of the diffusion model in the same file.
-    Companion(&'static str),
+    Companion(String),
     /// The first layer of the encoder is that of this model or family.
     Fingerprint(String),
     /// `modelspec.architecture` in the metadata.
@@ -191,6 +191,7 @@ impl Recognition {
         let &Overrides { family, scaling_factor, shift_factor } = overrides;
         let before = self.scaling.clone().zip(self.evidence.clone());
         if let Some(family) = family {
+            let family = if config.latents_are_scaled() { family.tiny().unwrap_or(family) } else { family };
             check_fit(family, config)?;
             let scaling = family.scaling().or_else(|| self.scaling.take());
             let missing =

@@ -36,6 +36,8 @@ pub struct Family {
     pub licence: &'static str,
     /// Repositories on the hub that have a VAE of this family.
     pub repositories: &'static [&'static str],
+    /// Of a tiny autoencoder, the families whose latents it encodes and decodes.
+    pub latents_of: &'static [&'static str],
 }
 
 /// The kinds of networks, as far as families differ in them.
@@ -45,7 +47,7 @@ pub enum Kind {
     Kl,
     /// `AutoencoderKLQwenImage` and `AutoencoderKLWan`.
     Wan,
-    /// `AutoencoderTiny`. Its latents are the scaled ones of another family.
+    /// `AutoencoderTiny`. Its latents are the scaled ones of another family, whose numbers it has.
     Tiny,
 }
 
@@ -133,6 +135,8 @@ impl Family {
     pub fn fits(&self, config: &Config) -> bool {
         let kind = match config.network {
             Network::Kl(_) => Kind::Kl,
+            Network::Wan(_) => Kind::Wan,
+            Network::Tiny(_) => Kind::Tiny,
         };
         (self.kind, self.latent_channels, self.downscale)
             == (kind, config.latent_channels, config.downscale())
@@ -148,6 +152,11 @@ impl Family {
             }
             Numbers::InWeights => None,
         }
+    }
+
+    /// The family of tiny autoencoders for the latents of this one.
+    pub fn tiny(&self) -> Option<&'static Self> {
+        FAMILIES.iter().find(|family| family.latents_of.contains(&self.name))
     }
 
     /// A model of this family that everybody can download.

@@ -29,6 +29,7 @@ pub static FAMILIES: &[Family] = &[
             "stabilityai/sd-vae-ft-ema",
             "stabilityai/sd-vae-ft-ema-original",
         ],
+        latents_of: &[],
     },
     Family {
         name: "sd2",
@@ -48,6 +49,7 @@ pub static FAMILIES: &[Family] = &[
             "stabilityai/stable-diffusion-2-1-base",
             "stabilityai/stable-diffusion-2-inpainting",
         ],
+        latents_of: &[],
     },
     Family {
         name: "sdxl",
@@ -66,6 +68,7 @@ pub static FAMILIES: &[Family] = &[
             "PixArt-alpha/pixart_sigma_sdxlvae_T5_diffusers",
             "fal/AuraFlow-v0.3",
         ],
+        latents_of: &[],
     },
     Family {
         name: "playground",
@@ -81,6 +84,7 @@ pub static FAMILIES: &[Family] = &[
         half_precision: HalfPrecision::Unknown,
         licence: "Playground v2.5 Community",
         repositories: &["playgroundai/playground-v2.5-1024px-aesthetic"],
+        latents_of: &[],
     },
     Family {
         name: "x4-upscaler",
@@ -92,6 +96,7 @@ pub static FAMILIES: &[Family] = &[
         half_precision: HalfPrecision::Unknown,
         licence: "CreativeML OpenRAIL++-M",
         repositories: &["stabilityai/stable-diffusion-x4-upscaler"],
+        latents_of: &[],
     },
     Family {
         name: "sd3",
@@ -108,6 +113,7 @@ pub static FAMILIES: &[Family] = &[
             "stabilityai/stable-diffusion-3.5-medium",
             "stabilityai/stable-diffusion-3.5-large",
         ],
+        latents_of: &[],
     },
     Family {
         name: "flux1",
@@ -126,6 +132,7 @@ pub static FAMILIES: &[Family] = &[
             "lodestones/Chroma1-HD",
             "HiDream-ai/HiDream-I1-Dev",
         ],
+        latents_of: &[],
     },
     Family {
         name: "mar",
@@ -137,6 +144,7 @@ pub static FAMILIES: &[Family] = &[
         half_precision: HalfPrecision::Unknown,
         licence: "unknown",
         repositories: &[],
+        latents_of: &[],
     },
     Family {
         name: "flux2",
@@ -152,6 +160,7 @@ pub static FAMILIES: &[Family] = &[
             "black-forest-labs/FLUX.2-small-decoder",
             "black-forest-labs/FLUX.2-dev",
         ],
+        latents_of: &[],
     },
     Family {
         name: "qwen-image",
@@ -177,11 +186,19 @@ pub static FAMILIES: &[Family] = &[
             "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
             "Wan-AI/Wan2.1-T2V-14B-Diffusers",
         ],
+        latents_of: &[],
     },
-    tiny_family("taesd", "TAESD, for sd1 and sd2", 4, &["madebyollin/taesd"]),
-    tiny_family("taesdxl", "TAESD, for sdxl", 4, &["madebyollin/taesdxl"]),
-    tiny_family("taesd3", "TAESD, for sd3", 16, &["madebyollin/taesd3"]),
-    tiny_family("taef1", "TAESD, for flux1", 16, &["madebyollin/taef1"]),
+    tiny_family(
+        "taesd",
+        "TAESD, for sd1 and sd2",
+        4,
+        factor(0.18215, 0.0),
+        &["madebyollin/taesd"],
+        &["sd1", "sd2"],
+    ),
+    tiny_family("taesdxl", "TAESD, for sdxl", 4, factor(0.13025, 0.0), &["madebyollin/taesdxl"], &["sdxl"]),
+    tiny_family("taesd3", "TAESD, for sd3", 16, factor(1.5305, 0.0609), &["madebyollin/taesd3"], &["sd3"]),
+    tiny_family("taef1", "TAESD, for flux1", 16, factor(0.3611, 0.1159), &["madebyollin/taef1"], &["flux1"]),
     Family {
         name: "tiny",
         title: "the model that is built into vae",
@@ -192,15 +209,18 @@ pub static FAMILIES: &[Family] = &[
         half_precision: HalfPrecision::Overflows,
         licence: env!("CARGO_PKG_LICENSE"),
         repositories: &[],
+        latents_of: &[],
     },
 ];
 
-/// A family of `AutoencoderTiny`, whose latents are the scaled ones of another family.
+/// A family of `AutoencoderTiny`, with the numbers of the families whose scaled latents it has.
 const fn tiny_family(
     name: &'static str,
     title: &'static str,
     latent_channels: usize,
+    numbers: Numbers,
     repositories: &'static [&'static str],
+    latents_of: &'static [&'static str],
 ) -> Family {
     Family {
         name,
@@ -208,10 +228,11 @@ const fn tiny_family(
         kind: Kind::Tiny,
         latent_channels,
         downscale: 8,
-        numbers: factor(1.0, 0.0),
+        numbers,
         half_precision: HalfPrecision::Works,
         licence: "MIT",
         repositories,
+        latents_of,
     }
 }
 

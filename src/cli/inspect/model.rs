@@ -89,13 +89,14 @@ pub fn inspect(source: &Source, args: &InspectArgs, ui: &Ui) -> Result<(), Failu
         modules: modules.rows(),
         pipeline: checkpoint.pipeline(&Hub { progress: None, ..hub }),
     };
-    let text = describe(&report, found, &modules.to_string()).map_err(Failure::Output)?;
+    let text =
+        describe(&report, found, config.network.class(), &modules.to_string()).map_err(Failure::Output)?;
     ui.print(&report, &text).map_err(Failure::Output)
 }
 
-fn describe(report: &ModelReport, found: &Recognition, modules: &str) -> Result<String> {
+fn describe(report: &ModelReport, found: &Recognition, class: &str, modules: &str) -> Result<String> {
     let mut text = modules.to_string();
-    writeln!(text, "\n{}: AutoencoderKL", one_line(report.model))?;
+    writeln!(text, "\n{}: {class}", one_line(report.model))?;
     if let Some(revision) = report.revision {
         writeln!(text, "  revision    {revision}")?;
     }

@@ -107,3 +107,33 @@ fn a_name_wins_over_a_folder_of_the_same_name() {
     user.encode("--model sdxl", &[]).code(3).says(&["stabilityai/sdxl-vae"]);
     user.encode("--model ./sdxl", &[]).code(0);
 }
+
+/// The configs of TAESD and of TAESDXL are equal.
+#[test]
+fn the_name_or_the_repository_decides_the_family_of_a_tiny_model() {
+    let config = r#"{"_class_name": "AutoencoderTiny", "encoder_block_out_channels": [16, 16, 16, 16],
+        "decoder_block_out_channels": [16, 16, 16, 16], "num_encoder_blocks": [1, 0, 1, 1], "num_decoder_blocks": [1, 1, 0, 1]}"#;
+    let folder = Folder::new();
+    let tensors = crate::support::model_folder::tensors_of(config);
+    crate::support::model_folder::write_with(&folder.path("m"), config, &tensors);
+    let read = |name: &str| (name.to_string(), fs::read(folder.path("m").join(name)).expect("a file"));
+    let files = [read("config.json"), read("diffusion_pytorch_model.safetensors")];
+    let repository = || Repository { files: files.clone().into(), ..repository(Mood::Fine) };
+    let user = User::new([("madebyollin/taesd", repository()), ("madebyollin/taesdxl", repository())]);
+    for (model, evidence, family, factor) in [
+        ("taesd", "name", "taesd", 0.18215),
+        ("taesdxl", "name", "taesdxl", 0.13025),
+        ("madebyollin/taesdxl", "repository", "taesdxl", 0.13025),
+    ] {
+        let report = user.run(&format!("inspect --json --model {model}"), &[]).code(0).json().remove(0);
+        assert_eq!(
+            (&report["evidence"], &report["families"], &report["scaling_factor"]),
+            (&json!(evidence), &json!([family]), &json!(factor)),
+            "{model}"
+        );
+    }
+    user.encode("--model taesdxl", &[]).code(0);
+    let latents = fs::read(user.folder.path("l.safetensors")).expect("a file");
+    let scaling = vae::latents::Latents::from_safetensors(&latents).expect("latents").provenance.scaling;
+    assert_eq!(scaling.map(|scaling| scaling.factor), Some(0.13025));
+}

@@ -1,38 +1,8 @@
-//! The config of a VAE from the names and shapes of its tensors, for files without a `config.json`.
-//!
-//! | from | follows |
-//! | --- | --- |
-//! | the number of `down_blocks` and `up_blocks` | levels |
-//! | `conv1` of each level | channels, of the encoder and of the decoder |
-//! | the number of `resnets` in a level | layers |
-//! | `conv_out` of the encoder, `conv_in` of the decoder, `quant_conv`, `post_quant_conv` | channels of the latents |
-//! | which tensors exist | 1×1 convolutions at the latents, attention in the mid blocks and in levels |
-//!
-//! The shapes do not state the number of groups of a norm, which is 32 in every known model, nor the scaling of the latents.
-
-use std::collections::BTreeMap;
+//! AutoencoderKL and AutoencoderKLFlux2.
 
 use crate::model::{Config, Kl, Network};
 
-use super::foreign;
-
-/// The shapes of the tensors, by their names in diffusers.
-pub type Shapes<'a> = BTreeMap<String, &'a [usize]>;
-
-/// Groups of every group norm in every known model.
-const GROUPS: usize = 32;
-
-/// Infers the config. A file may hold the encoder alone or the decoder alone. What the shapes do not state, such as the groups of
-/// the norms, is taken from `declared`, or is as in every known model.
-///
-/// # Errors
-/// Why these are not the tensors of a supported VAE, in words that follow the name of the file.
-pub fn config_of(shapes: &Shapes, declared: Option<&Config>) -> Result<Config, String> {
-    if let Some(kind) = shapes.keys().find_map(|name| foreign::relative_with(name)) {
-        return Err(format!("is {kind}"));
-    }
-    kl(shapes, declared.and_then(Config::kl).map_or(GROUPS, |kl| kl.norm_num_groups))
-}
+use super::{Shapes, conv, count, missing};
 
 /// What the shapes say about one half of an AutoencoderKL, from the picture's level to the latents'.
 #[derive(Debug)]
@@ -44,7 +14,8 @@ struct Half {
     mid_attention: bool,
 }
 
-fn kl(shapes: &Shapes, groups: usize) -> Result<Config, String> {
+/// Infers the config of an AutoencoderKL or an AutoencoderKLFlux2, whose norms have this many groups.
+pub fn config_of(shapes: &Shapes, groups: usize) -> Result<Config, String> {
     let encoder = Half::of(shapes, "encoder", "down_blocks", "downsamplers")?;
     let decoder = Half::of(shapes, "decoder", "up_blocks", "upsamplers")?.map(Half::reversed);
     let (first, layers_per_block) = match (&encoder, &decoder) {
@@ -97,10 +68,7 @@ impl Half {
         }
         let has = |name: String| shapes.contains_key(&name);
         let block = |i: usize| format!("{half}.{blocks}.{i}");
-        let resnets = |i: usize| {
-            let has_resnet = |j: &usize| has(format!("{}.resnets.{j}.conv1.weight", block(i)));
-            (0..).take_while(has_resnet).count()
-        };
+        let resnets = |i: usize| count(shapes, |j| format!("{}.resnets.{j}.conv1.weight", block(i)));
         let levels = (0..).take_while(|&i| resnets(i) > 0).count();
         if levels == 0 {
             return Err(missing(&format!("{}.resnets.0.conv1.weight", block(0))));
@@ -226,19 +194,4 @@ impl Latents {
             post_quant_conv: if decoder { post_quant_conv.is_some() } else { quant_conv.is_some() },
         })
     }
-}
-
-/// The shape of a convolution's weights: `[out, in, height, width]`.
-fn conv(shapes: &Shapes, name: &str) -> Result<[usize; 4], String> {
-    match **shapes.get(name).ok_or_else(|| missing(name))? {
-        [out, c_in, height, width] => Ok([out, c_in, height, width]),
-        [_, _, _, _, _] => Err(format!("is {}", foreign::VIDEO)),
-        ref other => {
-            Err(format!("has a tensor `{name}` of shape {other:?}, which is not that of a convolution"))
-        }
-    }
-}
-
-fn missing(name: &str) -> String {
-    format!("has no tensor `{name}`")
 }
