@@ -40,7 +40,7 @@ pub struct Row {
     /// The name of a model or of a family.
     pub name: String,
     digest: String,
-    sums: Vec<f64>,
+    sums: Vec<f32>,
 }
 
 /// Known encoders.
@@ -64,8 +64,8 @@ impl Fingerprint {
 
     /// Whether the layer of a row has the same weights up to rounding.
     fn matches(&self, row: &Row) -> bool {
-        let is_close = |((sum, absolute), other): ((&f64, &f64), &f64)| {
-            (sum - other).abs() <= absolute * ROUNDING + CHANNEL as f64 * TINY
+        let is_close = |((sum, absolute), other): ((&f64, &f64), &f32)| {
+            (sum - f64::from(*other)).abs() <= absolute * ROUNDING + CHANNEL as f64 * TINY
         };
         self.digest == row.digest
             || self.sums.len() == row.sums.len()
@@ -74,8 +74,7 @@ impl Fingerprint {
 
     /// The row of the table for a model or family of this name.
     pub fn row(&self, name: &str) -> Row {
-        // Rounded to what a row states, so that a row is equal to what is read from its text.
-        let sums = self.sums.iter().map(|&sum| f64::from(sum as f32)).collect();
+        let sums = self.sums.iter().map(|&sum| sum as f32).collect();
         Row { name: name.into(), digest: self.digest.clone(), sums }
     }
 }
@@ -106,7 +105,7 @@ impl Table {
 impl Row {
     fn parse(line: &str) -> Option<Self> {
         let [name, digest, sums] = line.split_whitespace().collect::<Vec<_>>().try_into().ok()?;
-        let sums = sums.split(',').map(str::parse).collect::<Result<Vec<f64>, _>>().ok()?;
+        let sums = sums.split(',').map(str::parse).collect::<Result<Vec<f32>, _>>().ok()?;
         let is_digest = digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit());
         (is_digest && sums.iter().all(|sum| sum.is_finite())).then(|| Self {
             name: name.into(),
@@ -120,8 +119,8 @@ impl fmt::Display for Row {
     /// One line, as in the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} ", self.name, self.digest)?;
-        for (i, &sum) in self.sums.iter().enumerate() {
-            write!(f, "{}{}", if i == 0 { "" } else { "," }, sum as f32)?;
+        for (i, sum) in self.sums.iter().enumerate() {
+            write!(f, "{}{}", if i == 0 { "" } else { "," }, sum)?;
         }
         Ok(())
     }
@@ -204,7 +203,7 @@ mod tests {
             );
             let same = Fingerprint {
                 digest: row.digest.clone(),
-                sums: row.sums.clone(),
+                sums: row.sums.iter().map(|&sum| f64::from(sum)).collect(),
                 absolute: vec![0.0; row.sums.len()],
             };
             assert_eq!(table.find(&same), Some(row), "{} is that of another row", row.name);
