@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 
 use vae::checkpoint::Source;
 use vae::checkpoint::families::SD2;
+use vae::checkpoint::safetensors::is_safetensors;
 use vae::latents::{Draw, Latents};
 use vae::model::Scaling;
 use vae::noise::Generator;
@@ -13,7 +14,6 @@ use vae::picture::{Format, Picture};
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::input::InputBytes;
-use super::inspect::is_safetensors;
 use super::jobs::{self, Job, Naming};
 use super::memory::{Size, Work};
 use super::pictures;
