@@ -28,9 +28,13 @@ use super::levels::Levels;
   vae decode latents.safetensors -o out.png
   vae roundtrip img.png --noise 0.5
 
-Results go to stdout, messages to stderr.
-Exit codes: 0 success, 1 an input or output failed, 2 invalid usage, 3 the model could not be loaded; 141 stdout was closed
-early; 129, 130, 143 ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM."
+Results go to stdout, messages to stderr. Exit codes:
+  0    success
+  1    an input or output failed
+  2    invalid usage
+  3    the model could not be loaded
+  141  stdout was closed early
+  129, 130, 143  ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM"
 )]
 pub struct Cli {
     #[command(subcommand)]

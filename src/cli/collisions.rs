@@ -8,23 +8,32 @@ use super::jobs::Job;
 use super::paths::{FileId, folder_of, is_numbered, shown};
 use super::temporary::ignores_case;
 
+/// What is said of an input that is named twice.
+const TWICE: &str = "is named twice";
+
 /// At most this many conflicts are listed.
 const LISTED: usize = 5;
 
 /// Checks all jobs. `pictures` returns the number of pictures that come of an input file.
 ///
 /// # Errors
-/// [`Failure::Usage`] with the first conflicts and advice.
+/// [`Failure::Collisions`] with the first conflicts and advice.
 pub fn check(jobs: &[Job], pictures: fn(&Path) -> usize) -> Result<(), Failure> {
     let outputs = outputs(jobs, pictures);
     let same = same_outputs(jobs, &outputs, ignores_case);
     if !same.is_empty() {
-        let advice = "rename one of each, or run the command once for each with different --out-dir";
-        return Err(usage(&same, advice));
+        let advice = match same.iter().all(|conflict| conflict.ends_with(TWICE)) {
+            true => "name each input once",
+            false => {
+                "name only the inputs that are meant, such as *.jpg, rename one of each, or run the command once for \
+                 each with different --out-dir"
+            }
+        };
+        return Err(failure(same, advice));
     }
     let also_inputs = also_inputs(jobs, &outputs);
     if !also_inputs.is_empty() {
-        return Err(usage(&also_inputs, "use another --out-dir or -o"));
+        return Err(failure(also_inputs, "use another --out-dir or -o"));
     }
     Ok(())
 }
@@ -70,7 +79,7 @@ fn same_outputs(jobs: &[Job], outputs: &[Output], ignores_case: fn(&Path) -> boo
         let similar = folded.insert(shown(path).to_lowercase(), output);
         if let Some(other) = other {
             conflicts.push(match other == input {
-                true => format!("{input} is named twice"),
+                true => format!("{input} {TWICE}"),
                 false => format!("{other} and {input} have the same output, {}", shown(path)),
             });
         } else if let Some((similar, other)) = similar
@@ -102,12 +111,13 @@ fn also_inputs(jobs: &[Job], outputs: &[Output]) -> Vec<String> {
     conflicts.collect()
 }
 
-fn usage(conflicts: &[String], advice: &str) -> Failure {
-    let mut text = conflicts[..conflicts.len().min(LISTED)].join("\n");
-    if conflicts.len() > LISTED {
-        text += &format!("\nand {} more", conflicts.len() - LISTED);
+fn failure(mut conflicts: Vec<String>, advice: &'static str) -> Failure {
+    let more = conflicts.len().saturating_sub(LISTED);
+    conflicts.truncate(LISTED);
+    if more > 0 {
+        conflicts.push(format!("{more} more like these"));
     }
-    Failure::Usage(format!("{text}: {advice}"))
+    Failure::Collisions { conflicts, advice }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `vae encode`: pictures into latents.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
 use vae::checkpoint::Source;
@@ -11,6 +11,7 @@ use vae::picture::{Format, Picture};
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::input::InputBytes;
+use super::inspect::is_safetensors;
 use super::jobs::{self, Job, Naming};
 use super::memory::{Size, Work};
 use super::pictures;
@@ -81,6 +82,12 @@ pub fn preprocess(
 ) -> Result<(Picture, Size)> {
     let multiple = encoding.multiple.get();
     let bytes = timed(&mut stages.preprocess_ms, || input.take())?;
+    if bytes.is_empty() {
+        bail!("the file is empty");
+    }
+    if is_safetensors(&bytes) {
+        bail!("this is a safetensors file, not a picture: `vae decode` decodes latents");
+    }
     let original = Picture::size_of(&bytes)?;
     Picture::preprocessed_size(original, multiple)?;
     let step = timed(&mut stages.load_ms, || session.config())?.multiple();

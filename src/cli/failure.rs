@@ -23,6 +23,14 @@ pub enum Failure {
     /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
+    /// Outputs would replace each other or an input.
+    #[error("{}; {advice}", conflicts.join("; "))]
+    Collisions {
+        /// The first conflicts, and how many more there are.
+        conflicts: Vec<String>,
+        /// What to do.
+        advice: &'static str,
+    },
     /// The model could not be loaded.
     #[error("{}", message(.0))]
     Model(anyhow::Error),
@@ -41,11 +49,11 @@ impl Failure {
         match self {
             Self::Inputs { of: 1, .. } | Self::Stopped(Tally { of: 1, .. }) => {}
             _ if self.is_closed_stdout() => {}
+            Self::Collisions { conflicts, advice } => {
+                conflicts.iter().for_each(|conflict| write_stderr(&format!("error: {conflict}")));
+                write_stderr(advice);
+            }
             _ => write_stderr(&format!("error: {self}")),
-        }
-        if matches!(self, Self::Usage(_)) {
-            write_stderr("");
-            write_stderr("For more information, try '--help'.");
         }
     }
 
@@ -55,7 +63,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Output(_) if self.is_closed_stdout() => 128 + 13,
             Self::Inputs { .. } | Self::Stopped(_) | Self::SelfTest(_) | Self::Output(_) => 1,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Collisions { .. } => 2,
             Self::Model(_) => 3,
         })
     }

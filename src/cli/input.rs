@@ -5,11 +5,12 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use vae::latents::{Header, LatentsError};
 
+use super::inspect::is_safetensors;
 use super::jobs::Input;
 use super::recipe::Stored;
 
@@ -74,11 +75,11 @@ impl<'a> InputBytes<'a> {
     /// Returns the header of latents. No more than that is read of a file.
     pub fn latents_header(&mut self) -> Result<Header> {
         let header = match self.file() {
-            Some(path) => Header::open(path)?,
+            Some(path) => Header::open(path).map_err(|e| explain(e, || start(File::open(path)?)))?,
             None => {
                 self.read()?;
                 let bytes = self.bytes.as_deref().context("the input was read twice")?;
-                Header::read(bytes, bytes.len() as u64)?
+                Header::read(bytes, bytes.len() as u64).map_err(|e| explain(e, || start(bytes)))?
             }
         };
         if !header.is_complete() {
@@ -127,6 +128,28 @@ impl<'a> InputBytes<'a> {
             bail!("the file changed while it was being processed: run the command again");
         }
         Ok(())
+    }
+}
+
+/// Returns the first bytes, by which a picture is recognized.
+fn start(input: impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    input.take(64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// Returns a better explanation for a file that is not safetensors, if it is a picture or empty.
+fn explain(error: LatentsError, start: impl Fn() -> io::Result<Vec<u8>>) -> anyhow::Error {
+    match start() {
+        Ok(start) if start.is_empty() => anyhow!("the file is empty"),
+        Ok(start) if !is_safetensors(&start) => match image::guess_format(&start) {
+            Ok(format) => {
+                let name = format.extensions_str().first().copied().unwrap_or_default().to_uppercase();
+                anyhow!("this is a {name} picture, not latents: `vae encode` encodes it")
+            }
+            Err(_) => error.into(),
+        },
+        _ => error.into(),
     }
 }
 

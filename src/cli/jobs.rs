@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::stdin;
+use std::io::{self, IsTerminal, stdin};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::args::OutputArgs;
 use super::collisions;
@@ -109,17 +109,21 @@ impl Naming {
 /// Without inputs, the sample picture is used.
 ///
 /// # Errors
-/// [`Failure::Usage`] if outputs are missing, are the same file, or are an input that would be replaced.
+/// [`Failure::Usage`] if outputs are missing, [`Failure::Collisions`] if two are the same file, or one is an input that would
+/// be replaced, and [`Failure::Output`] if the folder cannot be created.
 pub fn plan(inputs: &[PathBuf], output: &OutputArgs, naming: &Naming, ui: &Ui) -> Result<Vec<Job>, Failure> {
     let inputs = match inputs {
         [] => vec![Input::Sample],
         paths => self::inputs(paths)?,
     };
+    let is_new = output.out_dir.as_ref().filter(|folder| !folder.exists());
     let jobs = match &output.out_dir {
         Some(folder) => plan_folder(inputs, folder, output.overwrite, naming)?,
         None => vec![plan_single(inputs, output, naming, ui)?],
     };
-    collisions::check(&jobs, naming.pictures)?;
+    collisions::check(&jobs, naming.pictures).inspect_err(|_| {
+        is_new.map(fs::remove_dir); // only the new folder, which is empty
+    })?;
     if let Some(path) = jobs.first().and_then(|job| job.destination.path()) {
         remove_leftovers(folder_of(path));
     }
@@ -146,6 +150,10 @@ pub fn named_destination(path: &Path, inputs: &[Input], ui: &Ui) -> Result<Desti
     if ui.json() {
         return Err(Failure::Usage("-o - and --json both write to stdout: name a file with -o".into()));
     }
+    if io::stdout().is_terminal() {
+        let message = "stdout is a terminal and the result is binary: redirect it, or name a file with -o";
+        return Err(Failure::Usage(message.into()));
+    }
     Ok(Destination::Stdout)
 }
 
@@ -167,7 +175,7 @@ fn plan_folder(
     naming: &Naming,
 ) -> Result<Vec<Job>, Failure> {
     fs::create_dir_all(folder)
-        .map_err(|e| Failure::Usage(format!("cannot create the folder {}: {e}", shown(folder))))?;
+        .map_err(|e| Failure::Output(anyhow!("cannot create the folder {}: {e}", shown(folder))))?;
     let destination = if overwrite { Destination::Named } else { Destination::Kept };
     let job = |input: Input| {
         let path = folder.join(naming.in_folder(&input));

@@ -61,15 +61,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// Describes a result in one line; a sweep adds a line for each level, and `verbose` one with the timings.
+    /// Describes a result in one line. A result that was made again has a line before it with the reason, a sweep adds a line
+    /// for each level, and `verbose` one with the timings.
     pub fn lines(&self, verbose: bool) -> Vec<String> {
         let output = self.output.as_ref().or(self.figure.as_ref());
         let output = output.map_or("the terminal", String::as_str);
-        let mut line = match &self.remade {
-            Some(reason) => format!("{output}: made again, because {reason}\n"),
-            None => String::new(),
-        };
-        line += &format!("{} → {output}", self.input);
+        let because = |reason: &String| format!("{output}: made again, because {reason}");
+        let mut lines: Vec<String> = self.remade.iter().map(because).collect();
+        let mut line = format!("{} → {output}", self.input);
         if let Some(shape) = &self.shape {
             line += &format!("  latents {shape:?}");
         }
@@ -82,7 +81,7 @@ impl Record {
         if let (Some(_), Some(figure)) = (&self.output, &self.figure) {
             line += &format!("  figure {figure}");
         }
-        let mut lines = vec![line];
+        lines.push(line);
         for SweepEntry { noise, psnr } in &self.sweep {
             let psnr = psnr.map_or("equal".into(), |db| format!("PSNR {db:.2} dB"));
             lines.push(format!("  noise {}  {psnr}", short(*noise)));

@@ -133,7 +133,7 @@ pub enum PictureError {
         limit: usize,
     },
     /// A side is smaller than the multiple that it is rounded down to.
-    #[error("{width}×{height} pixels is too small: both sides must be at least {multiple}{}", if *multiple > 8 { "; try --multiple 8" } else { "" })]
+    #[error("{width}×{height} pixels is too small: both sides must be at least {multiple}{}", if *multiple > 8 && (*width).min(*height) >= 8 { "; try --multiple 8" } else { "" })]
     TooSmall {
         /// Width in pixels.
         width: usize,

@@ -89,7 +89,7 @@ fn a_setting_that_changed_is_the_reason_to_make_latents_again() {
     }
     let run = vae_with_model(&folder, "encode a.png --out-dir d").code(0);
     run.says(&[
-        "d/a.safetensors: made again, because the multiple was 16 and is 32, the seed was 1 and is 0",
+        "d/a.safetensors: made again, because the multiple was 16 and is 32, the seed was 1 and is 0\na.png → d/a.safetensors",
     ]);
 }
 

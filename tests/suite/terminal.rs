@@ -55,7 +55,7 @@ fn names_are_escaped_in_messages_but_not_in_json() {
         (vec!["decode", &picture, "-o", "l.png", "--model", "model"], 1),
         (vec!["encode", "a.png", "-o", "l.safetensors", "--model", NAME], 3),
         (vec!["encode", "a.png", "-o", &picture, "--model", "model"], 2),
-        (vec!["encode", "a.png", "--out-dir", &picture, "--model", "model"], 2),
+        (vec!["encode", "a.png", "--out-dir", &picture, "--model", "model"], 1),
         (vec!["inspect", NAME], 1),
         (vec!["grid", NAME, "-o", "g.png"], 1),
     ] {

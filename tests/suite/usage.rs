@@ -52,7 +52,8 @@ fn invalid_command_lines_exit_with_2() {
         "roundtrip a.png -o ./a.png",
         "encode a.png -o x.safetensors --revision v1",
     ] {
-        vae_with_model(&folder, line).code(2).says(&["help"]);
+        let run = vae_with_model(&folder, line).code(2).says(&["error: "]);
+        assert!(run.stderr.lines().count() > 0 && run.stdout.is_empty(), "{line}");
     }
     assert_eq!(folder.files(), ["a.png".to_string(), "b.png".to_string()].into());
     let mut odd = command(&folder);

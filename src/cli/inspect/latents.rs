@@ -135,7 +135,9 @@ fn print_contents(job: &Job, contents: &Contents, reason: &str, ui: &Ui) -> Resu
     let parameters = contents.parameters();
     let name = one_line(&job.input.name());
     let mut text = format!("{name}: safetensors, but not latents: {reason}\n");
-    writeln!(text, "  {} tensors, {} values, {}", tensors.len(), grouped(parameters), dtypes.join(" and "))?;
+    let count = if tensors.len() == 1 { "1 tensor".into() } else { format!("{} tensors", tensors.len()) };
+    let types = if dtypes.is_empty() { String::new() } else { format!(", {}", dtypes.join(" and ")) };
+    writeln!(text, "  {count}, {} values{types}", grouped(parameters))?;
     for (key, value) in &contents.metadata {
         writeln!(text, "  {}: {}", one_line(key), one_line(value))?;
     }
