@@ -1,9 +1,11 @@
-//! The tensors and the metadata that the header of a safetensors file lists. No tensor is read.
+//! The tensors and the metadata of a file, by name. No tensor is read.
 
 use std::collections::BTreeMap;
 
-use safetensors::tensor::{Metadata, SafeTensors};
+use safetensors::tensor::SafeTensors;
 use serde::Serialize;
+
+use super::table::Table;
 
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,7 +19,7 @@ pub struct Entry {
 }
 
 /// The tensors of a file, sorted by name, and its metadata.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Contents {
     /// The tensors.
     pub tensors: Vec<Entry>,
@@ -31,18 +33,8 @@ impl Contents {
     /// # Errors
     /// A human-readable reason if the file is not safetensors, is cut off, or does not match its header.
     pub fn of_file(bytes: &[u8]) -> Result<Self, String> {
-        SafeTensors::read_metadata(bytes).map(|(_, header)| Self::of(&header)).map_err(|e| e.to_string())
-    }
-
-    pub(super) fn of(header: &Metadata) -> Self {
-        let mut tensors: Vec<Entry> = header
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| Entry { name, dtype: format!("{:?}", info.dtype), shape: info.shape.clone() })
-            .collect();
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-        Self { tensors, metadata }
+        let header = SafeTensors::read_metadata(bytes);
+        header.map(|(_, header)| Table::of_header(&header, 0).contents()).map_err(|e| e.to_string())
     }
 
     /// The number of values in all tensors.

@@ -5,9 +5,12 @@
 //! | [`built_in`] | the small model that is part of the program |
 //! | [`path`] | a folder in the diffusers layout, or a `.safetensors` file beside a `config.json` |
 //! | [`hub`] | a repository on the Hugging Face hub, through the cache that Python also uses |
-//! | [`weights`] | one safetensors file, read tensor by tensor |
+//! | [`weights`] | one file of weights, read tensor by tensor |
+//! | [`safetensors`] | the header of a safetensors file |
+//! | [`pickle`] | PyTorch's own files, which contain a pickle |
+//! | `table` | where the tensors of a file are |
 //! | `digest` | the SHA-256 of a file, remembered from run to run |
-//! | [`contents`] | the tensors and metadata that the header of a safetensors file lists |
+//! | [`contents`] | the names, types and shapes of a file's tensors, and its metadata |
 //! | [`modules`] | the tree of modules, from the tensors' names |
 //! | [`pipeline`] | the pipeline around the checkpoint, from `model_index.json` |
 
@@ -17,7 +20,10 @@ mod digest;
 pub mod hub;
 pub mod modules;
 pub mod path;
+pub mod pickle;
 pub mod pipeline;
+pub mod safetensors;
+mod table;
 pub mod weights;
 
 use std::convert::Infallible;
@@ -113,6 +119,14 @@ pub enum CheckpointError {
     /// A weights file that is not in the safetensors format.
     #[error("{file} is not a valid safetensors file: {reason}; it may be incomplete, download it again")]
     Weights {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A pickle of PyTorch that is not read.
+    #[error("{file} cannot be read as a checkpoint of PyTorch: {reason}")]
+    Pickle {
         /// The file.
         file: String,
         /// What is wrong with it.

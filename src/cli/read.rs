@@ -4,9 +4,8 @@ use std::io::{self, Read};
 
 use anyhow::{Result, bail};
 
+use vae::checkpoint::safetensors::is_safetensors;
 use vae::picture::MAX_PIXELS;
-
-use super::inspect::is_safetensors;
 
 /// The largest picture file in bytes: a picture with the most pixels, of four channels in 32-bit floats, without
 /// compression, and as much again for metadata.

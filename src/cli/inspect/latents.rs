@@ -141,6 +141,14 @@ fn print_contents(job: &Job, contents: &Contents, reason: &str, ui: &Ui) -> Resu
     for (key, value) in &contents.metadata {
         writeln!(text, "  {}: {}", one_line(key), one_line(value))?;
     }
+    list(&mut text, contents, &name)?;
+    let input = job.input.name();
+    ui.print(&LatentsReport::Safetensors { input, parameters, dtypes, contents }, &text)
+}
+
+/// Adds the first tensors of the file `name`, a line each.
+pub fn list(text: &mut String, contents: &Contents, name: &str) -> Result<()> {
+    let tensors = &contents.tensors;
     for tensor in tensors.iter().take(MAX_LISTED) {
         writeln!(text, "  {} {:?}, {}", one_line(&tensor.name), tensor.shape, tensor.dtype)?;
     }
@@ -150,8 +158,7 @@ fn print_contents(job: &Job, contents: &Contents, reason: &str, ui: &Ui) -> Resu
     if tensors.iter().any(|t| t.name == "encoder.conv_in.weight" || t.name == "decoder.conv_in.weight") {
         writeln!(text, "These look like VAE weights: `vae inspect --model {name}` prints the modules.")?;
     }
-    let input = job.input.name();
-    ui.print(&LatentsReport::Safetensors { input, parameters, dtypes, contents }, &text)
+    Ok(())
 }
 
 #[cfg(test)]
