@@ -13,7 +13,8 @@ use zip::{CompressionMethod, ZipArchive};
 use crate::checkpoint::table::{Table, TableError};
 
 use super::globals::Global;
-use super::machine::{MAX_BYTES, Machine};
+use super::input::MAX_BYTES;
+use super::machine::Machine;
 use super::tensors;
 
 /// The most bytes of the zip file's own tables. A member takes about 200.

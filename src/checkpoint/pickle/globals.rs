@@ -19,110 +19,48 @@ impl fmt::Display for Global {
     }
 }
 
-/// Modules whose functions run programs or code, change files, use the network, or reach such functions by name. Their
-/// submodules count as well. Scanners of pickles have similar lists, [picklescan](https://github.com/mmaitre314/picklescan)
-/// for example.
-const MODULES: [&str; 49] = [
-    "_io",
-    "_pickle",
-    "_posixsubprocess",
-    "_socket",
-    "_thread",
-    "aiohttp",
-    "asyncio",
-    "bdb",
-    "cProfile",
-    "cloudpickle",
-    "code",
-    "codeop",
-    "commands",
-    "ctypes",
-    "dill",
-    "distutils",
-    "ensurepip",
-    "ftplib",
-    "http",
-    "httplib",
-    "imp",
-    "importlib",
-    "joblib",
-    "lib2to3",
-    "marshal",
-    "multiprocessing",
-    "nt",
-    "os",
-    "pdb",
-    "pickle",
-    "pip",
-    "pkgutil",
-    "popen2",
-    "posix",
-    "profile",
-    "pty",
-    "pydoc",
-    "requests",
-    "runpy",
-    "shutil",
-    "signal",
-    "smtplib",
-    "socket",
-    "ssl",
-    "subprocess",
-    "sys",
-    "timeit",
-    "urllib",
-    "webbrowser",
+/// Modules with functions that run programs or code, change files, use the network, or reach such functions by their name.
+/// Their submodules count as well. [picklescan](https://github.com/mmaitre314/picklescan) has a similar list. No such list is
+/// complete.
+const MODULES: [&str; 6] = [
+    "os posix nt subprocess _posixsubprocess commands popen2 pty multiprocessing signal _thread",
+    "sys runpy code codeop imp importlib pkgutil marshal ctypes pydoc",
+    "pickle _pickle cPickle dill cloudpickle joblib",
+    "bdb pdb cProfile profile timeit trace lib2to3 distutils ensurepip pip",
+    "socket _socket ssl http httplib urllib urllib2 requests aiohttp asyncio ftplib smtplib webbrowser",
+    "shutil _io",
 ];
 
 /// The same for some names of other modules.
-const NAMES: [(&str, &[&str]); 13] = [
+const NAMES: [(&str, &str); 12] = [
     ("__builtin__", BUILTINS),
     ("builtins", BUILTINS),
-    ("io", &["FileIO", "open", "open_code"]),
-    ("functools", &["reduce"]),
-    ("numpy", &["load", "fromfile"]),
-    ("numpy.testing._private.utils", &["runstring"]),
-    ("operator", &["attrgetter", "methodcaller", "call"]),
-    ("torch", &["load"]),
-    ("torch.hub", &["load", "download_url_to_file", "load_state_dict_from_url"]),
-    ("torch.serialization", &["load"]),
-    ("torch.storage", &["_load_from_bytes"]),
-    ("types", &["CodeType", "FunctionType", "MethodType", "ModuleType"]),
-    ("trace", &["Trace"]),
+    ("io", "FileIO open open_code"),
+    ("functools", "reduce"),
+    ("numpy", "load fromfile"),
+    ("numpy.testing._private.utils", "runstring"),
+    ("operator", "attrgetter methodcaller call"),
+    ("torch", "load"),
+    ("torch.hub", "load download_url_to_file load_state_dict_from_url"),
+    ("torch.serialization", "load"),
+    ("torch.storage", "_load_from_bytes"),
+    ("types", "CodeType FunctionType MethodType ModuleType"),
 ];
 
-const BUILTINS: &[&str] = &[
-    "__import__",
-    "apply",
-    "breakpoint",
-    "compile",
-    "delattr",
-    "eval",
-    "exec",
-    "execfile",
-    "file",
-    "getattr",
-    "globals",
-    "input",
-    "locals",
-    "open",
-    "reload",
-    "setattr",
-    "vars",
-];
+const BUILTINS: &str = "__import__ apply breakpoint compile delattr eval exec execfile file getattr globals input locals \
+                        open reload setattr vars";
 
 impl Global {
     /// Whether a file of weights has no use for it, and Python would do harm if the pickle called it.
     pub fn is_dangerous(&self) -> bool {
-        let is_dangerous_module = |module: &str| MODULES.contains(&module);
+        let has = |words: &str, word: &str| words.split_whitespace().any(|other| other == word);
+        let is_module = |name: &str| MODULES.iter().any(|modules| has(modules, name));
         let top = self.module.split('.').next().unwrap_or_default();
-        // `torch` and `os.system`: the second part of the path is a module too.
-        let inner = self.name.rsplit_once('.').is_some_and(|(path, _)| {
-            path.split('.').any(|part| is_dangerous_module(part) || part.starts_with("__"))
-        });
-        let named =
-            |(module, names): &(&str, &[&str])| *module == self.module && names.contains(&self.name.as_str());
-        is_dangerous_module(top) || inner || NAMES.iter().any(named)
+        // The first parts of a name with dots can be modules too: `os.system` in `torch`.
+        let inner = self.name.rsplit_once('.').map_or("", |(path, _)| path);
+        is_module(top)
+            || inner.split('.').any(|part| is_module(part) || part == "builtins" || part.starts_with("__"))
+            || NAMES.iter().any(|(module, names)| *module == self.module && has(names, &self.name))
     }
 
     /// What the machine makes of it.

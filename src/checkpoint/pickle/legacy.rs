@@ -10,7 +10,8 @@ use std::ops::Range;
 use crate::checkpoint::table::{Table, TableError};
 
 use super::globals::Global;
-use super::machine::{Id, Machine, Object, Objects};
+use super::machine::Machine;
+use super::objects::{Id, Object, Objects};
 use super::tensors;
 
 const VERSION: i64 = 1001;

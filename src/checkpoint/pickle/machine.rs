@@ -8,97 +8,24 @@
 //! The operations and their arguments are those of Python's module `pickletools`.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, BufRead, Read, Take};
-use std::ops::Index;
-
-use safetensors::tensor::Dtype;
+use std::io::BufRead;
 
 use crate::checkpoint::table::TableError;
 
 use super::globals::{Class, Global};
+use super::input::Input;
+use super::objects::{Id, Object, Objects, Storage, Tensor};
 
-/// The longest pickle, in bytes. That of a whole checkpoint has less than one megabyte.
-pub const MAX_BYTES: u64 = 32 << 20;
 /// The most operations. A tensor takes about 50.
 const MAX_OPERATIONS: usize = 2_000_000;
 /// The most different functions and classes.
 const MAX_GLOBALS: usize = 10_000;
-/// The longest text in bytes. Longer ones are not kept.
-const MAX_TEXT: u64 = 4096;
-/// The number with which the older of PyTorch's formats begins, 0x1950a86a20f9469cfc6c.
-pub const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-/// The index of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Id(u32);
-
-/// A value that a pickle describes.
-#[derive(Debug)]
-pub enum Object {
-    None,
-    Bool(bool),
-    Int(i64),
-    Magic,
-    Text(Box<str>),
-    Tuple(Vec<Id>),
-    List(Vec<Id>),
-    /// Keys and values, in the order in which they were set.
-    Dict(Vec<(Id, Id)>),
-    Class(Class),
-    Storage(Storage),
-    Tensor(Tensor),
-    /// Anything else.
-    Opaque,
-}
-
-/// A reference to the memory of tensors. The key is a text.
-#[derive(Debug, Clone, Copy)]
-pub struct Storage {
-    pub dtype: Dtype,
-    pub key: Id,
-    pub count: i64,
-}
-
-/// A view of a storage. Shape and strides are tuples, whose items are not checked.
-#[derive(Debug, Clone, Copy)]
-pub struct Tensor {
-    pub storage: Storage,
-    pub offset: Id,
-    pub shape: Id,
-    pub strides: Id,
-}
-
-/// All values of a pickle.
-#[derive(Debug, Default)]
-pub struct Objects(Vec<Object>);
-
-impl Index<Id> for Objects {
-    type Output = Object;
-
-    fn index(&self, id: Id) -> &Object {
-        &self.0[id.0 as usize]
-    }
-}
-
-impl Objects {
-    pub fn iter(&self) -> impl Iterator<Item = &Object> {
-        self.0.iter()
-    }
-
-    /// The value of a text.
-    pub fn text(&self, id: Id) -> Option<&str> {
-        if let Object::Text(text) = &self[id] { Some(text) } else { None }
-    }
-
-    /// The value of a number.
-    pub fn int(&self, id: Id) -> Option<i64> {
-        if let Object::Int(value) = self[id] { Some(value) } else { None }
-    }
-}
+type Result<T> = std::result::Result<T, TableError>;
 
 /// Reads pickles from `input`, one after the other.
 pub struct Machine<'a, R> {
-    input: Take<R>,
+    input: Input<R>,
     pub objects: Objects,
     stack: Vec<Id>,
     /// The heights of the stack at the marks. Nothing below the last one is taken from the stack.
@@ -108,13 +35,11 @@ pub struct Machine<'a, R> {
     globals: &'a mut BTreeSet<Global>,
 }
 
-type Result<T> = std::result::Result<T, TableError>;
-
 impl<'a, R: BufRead> Machine<'a, R> {
     /// `globals` receives the functions and classes that the pickles name.
     pub fn new(input: R, globals: &'a mut BTreeSet<Global>) -> Self {
         Self {
-            input: input.take(MAX_BYTES),
+            input: Input::new(input),
             objects: Objects::default(),
             stack: Vec::new(),
             marks: Vec::new(),
@@ -139,7 +64,7 @@ impl<'a, R: BufRead> Machine<'a, R> {
             if self.operations > MAX_OPERATIONS {
                 return invalid(format!("its pickle has more than {MAX_OPERATIONS} operations"));
             }
-            match self.byte()? {
+            match self.input.byte()? {
                 b'.' => return self.pop(), // STOP
                 operation => self.step(operation)?,
             }
@@ -153,22 +78,22 @@ impl<'a, R: BufRead> Machine<'a, R> {
             b'N' => Object::None,
             0x88 => Object::Bool(true),  // NEWTRUE
             0x89 => Object::Bool(false), // NEWFALSE
-            b'J' => Object::Int(i32::from_le_bytes(self.array()?).into()), // BININT
-            b'K' => Object::Int(self.byte()?.into()), // BININT1
-            b'M' => Object::Int(u16::from_le_bytes(self.array()?).into()), // BININT2
-            b'I' | b'L' => decimal(&self.line()?), // INT, LONG
-            0x8a => self.length::<1>().and_then(|length| self.long(length))?, // LONG1
-            0x8b => self.length::<4>().and_then(|length| self.long(length))?, // LONG4
-            b'G' => self.skip(8)?,       // BINFLOAT
-            b'F' => self.line().map(|_| Object::Opaque)?, // FLOAT
+            b'J' => Object::Int(i32::from_le_bytes(self.input.array()?).into()), // BININT
+            b'K' => Object::Int(self.input.byte()?.into()), // BININT1
+            b'M' => Object::Int(u16::from_le_bytes(self.input.array()?).into()), // BININT2
+            b'I' | b'L' => self.input.decimal()?, // INT, LONG
+            0x8a => self.input.long::<1>()?, // LONG1
+            0x8b => self.input.long::<4>()?, // LONG4
+            b'G' => self.input.float()?, // BINFLOAT
+            b'F' => self.input.line().map(|_| Object::Opaque)?, // FLOAT
             // Texts, and bytes, which are not kept.
-            b'X' | b'T' => self.length::<4>().and_then(|length| self.text(length))?, // BINUNICODE, BINSTRING
-            0x8c | b'U' => self.length::<1>().and_then(|length| self.text(length))?, // SHORT_BINUNICODE, SHORT_BINSTRING
-            0x8d => self.length::<8>().and_then(|length| self.text(length))?,        // BINUNICODE8
-            b'V' | b'S' => Object::Text(self.line()?),                               // UNICODE, STRING
-            b'B' => self.length::<4>().and_then(|length| self.skip(length))?,        // BINBYTES
-            b'C' => self.length::<1>().and_then(|length| self.skip(length))?,        // SHORT_BINBYTES
-            0x8e | 0x96 => self.length::<8>().and_then(|length| self.skip(length))?, // BINBYTES8, BYTEARRAY8
+            b'X' | b'T' => self.input.text::<4>()?, // BINUNICODE, BINSTRING
+            0x8c | b'U' => self.input.text::<1>()?, // SHORT_BINUNICODE, SHORT_BINSTRING
+            0x8d => self.input.text::<8>()?,        // BINUNICODE8
+            b'V' | b'S' => self.input.string()?,    // UNICODE, STRING
+            b'B' => self.input.bytes::<4>()?,       // BINBYTES
+            b'C' => self.input.bytes::<1>()?,       // SHORT_BINBYTES
+            0x8e | 0x96 => self.input.bytes::<8>()?, // BINBYTES8, BYTEARRAY8
             // Tuples, lists, dicts and sets.
             b')' => Object::Tuple(Vec::new()), // EMPTY_TUPLE
             0x85..=0x87 => self.short_tuple(operation - 0x84)?, // TUPLE1, TUPLE2, TUPLE3
@@ -185,7 +110,7 @@ impl<'a, R: BufRead> Machine<'a, R> {
             b'i' => (self.global()?, self.pop_mark()?, Object::Opaque).2,      // INST
             b'o' => self.pop_mark().map(|_| Object::Opaque)?,                  // OBJ
             0x92 => (self.pop()?, self.pop()?, self.pop()?, Object::Opaque).3, // NEWOBJ_EX
-            b'P' => self.line().map(|_| Object::Opaque)?,                      // PERSID
+            b'P' => self.input.line().map(|_| Object::Opaque)?,                // PERSID
             b'Q' => self.persistent()?,                                        // BINPERSID
             _ => return self.arrange(operation),
         };
@@ -201,12 +126,12 @@ impl<'a, R: BufRead> Machine<'a, R> {
             b'0' => drop(self.pop()?),                 // POP
             b'1' => drop(self.pop_mark()?),            // POP_MARK
             b'2' => self.top().map(|id| self.stack.push(id))?, // DUP
-            b'h' => self.length::<1>().and_then(|index| self.get(index))?, // BINGET
-            b'j' => self.length::<4>().and_then(|index| self.get(index))?, // LONG_BINGET
-            b'g' => self.index().and_then(|index| self.get(index))?, // GET
-            b'q' => self.length::<1>().and_then(|index| self.put(index))?, // BINPUT
-            b'r' => self.length::<4>().and_then(|index| self.put(index))?, // LONG_BINPUT
-            b'p' => self.index().and_then(|index| self.put(index))?, // PUT
+            b'h' => self.input.length::<1>().and_then(|index| self.get(index))?, // BINGET
+            b'j' => self.input.length::<4>().and_then(|index| self.get(index))?, // LONG_BINGET
+            b'g' => self.input.index().and_then(|index| self.get(index))?, // GET
+            b'q' => self.input.length::<1>().and_then(|index| self.put(index))?, // BINPUT
+            b'r' => self.input.length::<4>().and_then(|index| self.put(index))?, // LONG_BINPUT
+            b'p' => self.input.index().and_then(|index| self.put(index))?, // PUT
             0x94 => self.put(self.memo.len() as u64)?, // MEMOIZE
             b'a' => self.pop().and_then(|item| self.append(&[item]))?, // APPEND
             b'e' => self.pop_mark().and_then(|items| self.append(&items))?, // APPENDS
@@ -215,105 +140,18 @@ impl<'a, R: BufRead> Machine<'a, R> {
             0x90 => drop(self.pop_mark()?),            // ADDITEMS
             b'b' => drop(self.pop()?),                 // BUILD, which sets attributes
             b'R' | 0x81 => self.call()?,               // REDUCE, NEWOBJ
-            0x80 => drop(self.byte()?),                // PROTO
-            0x95 => drop(self.array::<8>()?),          // FRAME
+            0x80 => drop(self.input.byte()?),          // PROTO
+            0x95 => drop(self.input.array::<8>()?),    // FRAME
             other => return invalid(format!("its pickle has the operation {other:#04x}, which is not read")),
         }
         Ok(())
     }
 
-    // Arguments in the input.
-
-    fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
-        match self.input.read_exact(bytes) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(self.cut_off()),
-            result => result.map_err(TableError::Read),
-        }
-    }
-
-    fn cut_off(&self) -> TableError {
-        TableError::Invalid(match self.input.limit() {
-            0 => format!("its pickle is longer than {} MiB", MAX_BYTES >> 20),
-            _ => "its pickle is cut off; the file may be incomplete, download it again".into(),
-        })
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.read(&mut bytes).map(|()| bytes)
-    }
-
-    /// A number of `N` bytes without sign.
-    fn length<const N: usize>(&mut self) -> Result<u64> {
-        let bytes: [u8; N] = self.array()?;
-        Ok(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
-    }
-
-    /// The text up to the end of the line.
-    fn line(&mut self) -> Result<Box<str>> {
-        let mut line = Vec::new();
-        (&mut self.input).take(MAX_TEXT).read_until(b'\n', &mut line).map_err(TableError::Read)?;
-        match line.pop() {
-            Some(b'\n') => Ok(String::from_utf8_lossy(&line).into()),
-            Some(_) if line.len() as u64 == MAX_TEXT - 1 => {
-                invalid(format!("its pickle has a line of more than {MAX_TEXT} bytes"))
-            }
-            _ => Err(self.cut_off()),
-        }
-    }
-
-    /// The index into the memo that a line contains.
-    fn index(&mut self) -> Result<u64> {
-        let line = self.line()?;
-        line.parse().or_else(|_| invalid(format!("its pickle has `{line}` where it needs an index")))
-    }
-
-    /// A number of `length` bytes with sign, if it has no more than 64 bits.
-    fn long(&mut self, length: u64) -> Result<Object> {
-        if length > MAGIC.len() as u64 {
-            return self.skip(length);
-        }
-        let mut bytes = vec![0; length as usize];
-        self.read(&mut bytes)?;
-        let sign = if bytes.last().is_some_and(|&byte| byte >= 0x80) { 0xff } else { 0 };
-        Ok(match bytes.len() {
-            0..=8 => {
-                bytes.resize(8, sign);
-                Object::Int(bytes.iter().rev().fold(0, |number, &byte| number << 8 | i64::from(byte)))
-            }
-            _ if bytes == MAGIC => Object::Magic,
-            _ => Object::Opaque,
-        })
-    }
-
-    /// A text of `length` bytes, if it is not too long to be kept.
-    fn text(&mut self, length: u64) -> Result<Object> {
-        if length > MAX_TEXT {
-            return self.skip(length);
-        }
-        let mut bytes = vec![0; length as usize];
-        self.read(&mut bytes)?;
-        Ok(Object::Text(String::from_utf8_lossy(&bytes).into()))
-    }
-
-    /// A value of `length` bytes that is not kept.
-    fn skip(&mut self, length: u64) -> Result<Object> {
-        let copied = io::copy(&mut (&mut self.input).take(length), &mut io::sink());
-        match copied.map_err(TableError::Read)? {
-            skipped if skipped == length => Ok(Object::Opaque),
-            _ => Err(self.cut_off()),
-        }
-    }
-
     // The stack and the memo.
 
     fn push(&mut self, object: Object) {
-        self.stack.push(Id(self.objects.0.len() as u32));
-        self.objects.0.push(object);
+        let id = self.objects.add(object);
+        self.stack.push(id);
     }
 
     fn top(&self) -> Result<Id> {
@@ -365,7 +203,7 @@ impl<'a, R: BufRead> Machine<'a, R> {
     /// Appends to the topmost value, if it is a list.
     fn append(&mut self, items: &[Id]) -> Result<()> {
         let list = self.top()?;
-        if let Object::List(list) = &mut self.objects.0[list.0 as usize] {
+        if let Object::List(list) = self.objects.get_mut(list) {
             list.extend(items);
         }
         Ok(())
@@ -375,27 +213,27 @@ impl<'a, R: BufRead> Machine<'a, R> {
     fn set(&mut self, items: &[Id]) -> Result<()> {
         let dict = self.top()?;
         let items = pairs(items)?;
-        if let Object::Dict(dict) = &mut self.objects.0[dict.0 as usize] {
+        if let Object::Dict(dict) = self.objects.get_mut(dict) {
             dict.extend(items);
         }
         Ok(())
     }
 
     fn global(&mut self) -> Result<Object> {
-        let (module, name) = (self.line()?, self.line()?);
-        self.named(&module, &name)
+        let (module, name) = (self.input.line()?, self.input.line()?);
+        self.named(module.into(), name.into())
     }
 
     fn stack_global(&mut self) -> Result<Object> {
         let [module, name] = self.pop_two()?;
-        match (self.objects.text(module).map(str::to_string), self.objects.text(name).map(str::to_string)) {
-            (Some(module), Some(name)) => self.named(&module, &name),
+        match (self.objects.text(module), self.objects.text(name)) {
+            (Some(module), Some(name)) => self.named(module.into(), name.into()),
             _ => invalid("its pickle names a function by something that is not a text".into()),
         }
     }
 
-    fn named(&mut self, module: &str, name: &str) -> Result<Object> {
-        let global = Global { module: module.into(), name: name.into() };
+    fn named(&mut self, module: String, name: String) -> Result<Object> {
+        let global = Global { module, name };
         let class = global.class();
         self.globals.insert(global);
         if self.globals.len() > MAX_GLOBALS {
@@ -455,14 +293,6 @@ fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>> {
     match items.as_chunks() {
         (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
         _ => invalid("its pickle has a key without a value".into()),
-    }
-}
-
-/// The number or truth value of a line.
-fn decimal(line: &str) -> Object {
-    match line {
-        "00" | "01" => Object::Bool(line == "01"),
-        _ => line.trim_end_matches('L').parse().map_or(Object::Opaque, Object::Int),
     }
 }
 

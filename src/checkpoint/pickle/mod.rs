@@ -8,13 +8,17 @@
 //! | `archive` | the zip container, since PyTorch 1.6 |
 //! | `legacy` | the container before |
 //! | `machine` | the operations of a pickle |
+//! | `input` | their arguments |
+//! | `objects` | the values that they make |
 //! | [`globals`] | the functions and classes that a pickle names |
 //! | `tensors` | the table of tensors |
 
 mod archive;
 pub mod globals;
+mod input;
 mod legacy;
 mod machine;
+mod objects;
 mod tensors;
 
 use std::collections::BTreeSet;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::checkpoint::table::{Stored, Table, TableError};
 
-use super::machine::{Id, Object, Objects, Tensor};
+use super::objects::{Id, Object, Objects, Tensor};
 
 /// How often a dict may be inside of another before the state dict is reached.
 const MAX_NESTING: usize = 8;
