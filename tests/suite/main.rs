@@ -24,14 +24,15 @@
 //! | `faulty_devices` | the program as a process: wrong results, failures and overflows on the emulated CUDA device |
 //! | `bad_input` | the program as a process: many kinds of damaged files |
 //! | `checkpoints` | folders, files, older tensor names, wrong tensors |
+//! | `pickles` | PyTorch's checkpoints: values, what is refused, memory |
 //! | `trace` | the output of `--trace` against forward hooks in diffusers |
 //! | `terminal` | the program as a process: no control characters, backtraces and credentials in what it prints |
 //! | `inspect` | the program as a process: `inspect` and `doctor` |
 //! | `hub` | downloads from a local hub server |
 //! | `fuzz_seeds` | the fuzz targets on their seeds |
 //!
-//! `support` contains the formula weights, a model folder, the process, the hub server and the comparison of pictures.
-//! `tests/golden/make.py`, `family.py` and `jpegs.py` write the golden data.
+//! `support` contains the formula weights, a model folder, an assembler of pickles, the process, the hub server and the comparison of pictures.
+//! `tests/golden/make.py`, `family.py`, `jpegs.py` and `pickles.py` write the golden data.
 
 mod bad_input;
 mod checkpoints;
@@ -51,6 +52,7 @@ mod kills;
 mod memory;
 mod metrics;
 mod outputs;
+mod pickles;
 mod pictures;
 mod random;
 mod resize;
