@@ -11,6 +11,8 @@ use super::objects::{Id, Object, Objects, Tensor};
 const MAX_NESTING: usize = 8;
 /// As many dimensions as a tensor may have.
 const MAX_DIMENSIONS: usize = 8;
+/// As many tensors as a file may have. A whole checkpoint has some thousands.
+const MAX_TENSORS: usize = 100_000;
 
 /// The tensors of the state dict in `root`. `storages` has the bytes of each storage in a file of `len` bytes.
 pub fn table(
@@ -32,6 +34,9 @@ pub fn table(
             return Err(TableError::Invalid(reason));
         }
         table.tensors.insert(name.to_string(), stored);
+        if table.tensors.len() > MAX_TENSORS {
+            return Err(TableError::Invalid(format!("it has more than {MAX_TENSORS} tensors")));
+        }
     }
     match table.tensors.is_empty() {
         true => {
