@@ -488,11 +488,14 @@ def main():
     inspected |= {f"picture_{n}": b"\0" + all_pictures[n] for n in pictures_of_inspect}
     inspected |= {f"json_{n}": b"\1" + all_pictures[n] for n in ("alpha.webp", "transparent.gif", "rgba.qoi")}
     inspected |= {f"model_{n}": b"\4" + all_checkpoints[n] for n in ("whole_f16", "pipeline", "not_json", "shape")}
+    all_pickles = pickles()
+    inspected |= {f"pickle_{n}": b"\0" + all_pickles[f"file_{n}"][1:] for n in ("not_torch", "training_legacy", "zip")}
+    inspected |= {f"json_pickle_{n}": b"\1" + all_pickles[f"file_{n}"][1:] for n in ("not_torch", "training_legacy")}
     inspected |= {f"json_model_{n}": b"\5" + all_checkpoints[n] for n in ("built", "pipeline")}
     targets = {
         "latents": all_latents,
         "checkpoint": all_checkpoints,
-        "pickle": pickles(),
+        "pickle": all_pickles,
         "picture": all_pictures,
         "inspect": inspected,
         "hub": hub(),
