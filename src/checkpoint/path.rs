@@ -4,6 +4,9 @@ use std::path::Path;
 
 use super::{Checkpoint, CheckpointError, Origin, Variant};
 
+/// The weights of repositories from before safetensors. Used if there is no other file.
+const PICKLE: &str = "diffusion_pytorch_model.bin";
+
 /// Opens a pipeline's folder (which contains `vae/`), a VAE's own folder, or a `.safetensors` file beside its
 /// `config.json`.
 pub fn open(path: &Path, variant: Variant) -> Result<Checkpoint, CheckpointError> {
@@ -48,13 +51,9 @@ fn open_folder(folder: &Path, variant: Variant, origin: Origin) -> Result<Checkp
         )));
     }
     let names = variant.file_names(&config);
-    match names.iter().map(|name| vae.join(name)).find(|file| file.exists()) {
+    let mut files = names.into_iter().chain([PICKLE]).map(|name| vae.join(name));
+    match files.find(|file| file.exists()) {
         Some(weights) => Checkpoint::read(config, weights, origin),
-        None if vae.join("diffusion_pytorch_model.bin").exists() => Err(CheckpointError::Layout(format!(
-            "{} has its weights only as a pickle (.bin), which can run code and is not opened; \
-             convert them to safetensors",
-            vae.display()
-        ))),
         None => Err(CheckpointError::Layout(format!(
             "{} has no {}; download it into this folder",
             vae.display(),
