@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
 use vae::checkpoint::Source;
+use vae::checkpoint::safetensors::is_safetensors;
 use vae::latents::{Draw, Latents};
 use vae::noise::Generator;
 use vae::picture::{Format, Picture};
@@ -11,7 +12,6 @@ use vae::picture::{Format, Picture};
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::input::InputBytes;
-use super::inspect::is_safetensors;
 use super::jobs::{self, Job, Naming};
 use super::memory::{Size, Work};
 use super::pictures;
