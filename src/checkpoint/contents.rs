@@ -66,6 +66,7 @@ impl Entry {
     /// The number of bytes.
     pub fn bytes(&self) -> u64 {
         let dtype = serde_json::from_value(self.dtype.as_str().into());
-        self.values() as u64 * dtype.map_or(0, |dtype: safetensors::Dtype| dtype.bitsize() as u64) / 8
+        let bits = dtype.map_or(0, |dtype: safetensors::Dtype| dtype.bitsize() as u64);
+        (self.values() as u64).saturating_mul(bits) / 8
     }
 }

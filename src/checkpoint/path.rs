@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Checkpoint, CheckpointError, Origin, Variant, single_file};
 
-/// The weights of older folders.
+/// The weights of repositories from before safetensors. Used if there is no other file.
 const PICKLE: &str = "diffusion_pytorch_model.bin";
 
 /// Opens a pipeline's folder (which contains `vae/`), a VAE's own folder, or one file.
@@ -32,8 +32,7 @@ fn open_folder(folder: &Path, variant: Variant, origin: Origin) -> Result<Checkp
         )));
     }
     let names = variant.file_names(&config);
-    let all = names.into_iter().chain([PICKLE]);
-    let mut files = all.map(|name| vae.join(name));
+    let mut files = names.into_iter().chain([PICKLE]).map(|name| vae.join(name));
     match files.find(|file| file.exists()) {
         Some(weights) => Checkpoint::read(config, weights, origin),
         None => Err(CheckpointError::Layout(format!(

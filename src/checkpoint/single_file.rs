@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::model::{Config, Network};
 
+use super::names::Names;
 use super::shapes::{self, Shapes};
 use super::vae_tensors::VaeTensors;
 use super::{Checkpoint, CheckpointError, Origin, Recognition, Weights, foreign, with_scaling_of};
@@ -41,13 +42,24 @@ pub(super) fn open(path: &Path, origin: Origin) -> Result<Checkpoint, Checkpoint
             .get(CONFIG_KEY)
             .map(|text| Declared { place: format!("the metadata `{CONFIG_KEY}`"), text: text.clone() }),
     };
-    let (config, warning) = choose(declared.as_ref(), &shapes).map_err(refuse)?;
+    let (config, warning) = choose(declared.as_ref(), &shapes)
+        .map_err(|reason| refuse(with_names_of(tensors.names(), &reason)))?;
     let config_text = declared.map(|declared| declared.text).filter(|_| warning.is_none());
     let has_config = beside.is_file() && warning.is_none();
     let folder = path.parent().filter(|_| has_config).map(Path::to_path_buf);
     let config = with_scaling_of(config, &tensors)?;
     let recognition = Recognition::default();
     Ok(Checkpoint { config, tensors, origin, folder, config_text, recognition, warning })
+}
+
+/// A reason with the names of tensors as the file has them. In backticks it has those of diffusers.
+fn with_names_of(names: Names, reason: &str) -> String {
+    let name = |(i, text): (usize, &str)| match names.of_diffusers(text).filter(|_| i % 2 == 1) {
+        Some(stored) => stored,
+        None => text.into(),
+    };
+    let texts: Vec<String> = reason.split('`').enumerate().map(name).collect();
+    texts.join("`")
 }
 
 /// A config that was found with the file.

@@ -35,11 +35,11 @@ impl VaeTensors {
         let contents = weights.contents();
         let known = Names::of(&contents);
         let names = known.unwrap_or(Names::DIFFUSERS);
-        let (mut stored, mut other_bytes) = (BTreeMap::new(), 0);
+        let (mut stored, mut other_bytes) = (BTreeMap::new(), 0u64);
         for entry in contents.tensors {
             match names.to_diffusers(&entry.name) {
                 Some(name) => _ = stored.entry(name).or_insert(entry),
-                None => other_bytes += entry.bytes(),
+                None => other_bytes = other_bytes.saturating_add(entry.bytes()),
             }
         }
         let (stored, is_recognized) = (Arc::new(stored), known.is_some());
@@ -81,7 +81,7 @@ impl VaeTensors {
 
     /// Bytes of the VAE's tensors.
     pub fn bytes(&self) -> u64 {
-        self.stored.values().map(Entry::bytes).sum()
+        self.stored.values().map(Entry::bytes).fold(0, u64::saturating_add)
     }
 
     /// Whether most of the file is something else, such as the diffusion model of a whole checkpoint.

@@ -67,7 +67,9 @@ pub fn run(args: &ConvertArgs, ui: &Ui) -> Result<(), Failure> {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot create the folder {}", shown(folder)))
                 .map_err(Failure::Output)?;
-            write_file(&conversion, &Destination::Named(folder.join(WEIGHTS)), true)?;
+            write_file(&conversion, &Destination::Named(folder.join(WEIGHTS)), true).inspect_err(|_| {
+                let _ = fs::remove_dir(folder); // it is empty
+            })?;
             // The config comes last: a folder without it is not taken for a model.
             let path = Destination::Named(folder.join("config.json"));
             path.write(config.as_bytes()).map_err(Failure::Output)?;

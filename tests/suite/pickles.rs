@@ -118,8 +118,11 @@ fn a_model_in_a_pickle_gives_the_same_latents_whatever_its_file_is_called() {
     let plain: Vec<(&str, i64, &[u8])> =
         storages.iter().map(|(key, count, bytes)| (key.as_str(), *count, &bytes[..])).collect();
     for content in [archive(&object, &zipped), legacy(&object, &plain)] {
-        fs::write(folder.path("model/diffusion_pytorch_model.safetensors"), content).expect("a file");
-        assert_eq!(encode(), wanted);
+        for name in ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"] {
+            fs::remove_file(folder.path("model/diffusion_pytorch_model.safetensors")).ok();
+            fs::write(folder.path("model").join(name), &content).expect("a file");
+            assert_eq!(encode(), wanted);
+        }
     }
 }
 

@@ -552,7 +552,11 @@ fn other_files_are_called_what_they_are() {
     refused(&with(&[("encoder.conv_out.weight", &[4, 64, 3, 3])]), &["twice as many"]);
     refused(&with(&[("encoder.conv_out.weight", &[8])]), &["encoder.conv_out.weight", "[8]"]);
     refused(&with(&[("encoder.down.3.downsample.conv.weight", &[64, 64, 3, 3])]), &["last level"]);
-    refused(&with(&[("encoder.down.4.block.0.conv1.weight", &[64, 64, 3, 3])]), &["residual blocks"]);
+    refused(
+        &with(&[("encoder.down.4.block.0.conv1.weight", &[64, 64, 3, 3])]),
+        &["no tensor `encoder.down.3.downsample.conv.weight`"],
+    );
+    refused(&with(&[("encoder.down.3.block.2.conv1.weight", &[64, 64, 3, 3])]), &["residual blocks"]);
     refused(&with(&[("encoder.down.0.block.0.conv1.weight", &[40, 32, 3, 3])]), &["40", "config.json"]);
 
     let without = |prefix: &str| {

@@ -131,19 +131,24 @@ fn bars(counts: &[usize]) -> String {
 
 /// Prints what a safetensors file without latents contains.
 fn print_contents(job: &Job, contents: &Contents, reason: &str, ui: &Ui) -> Result<()> {
-    let (tensors, dtypes) = (&contents.tensors, contents.dtypes());
-    let parameters = contents.parameters();
+    let (dtypes, parameters) = (contents.dtypes(), contents.parameters());
     let name = one_line(&job.input.name());
     let mut text = format!("{name}: safetensors, but not latents: {reason}\n");
-    let count = if tensors.len() == 1 { "1 tensor".into() } else { format!("{} tensors", tensors.len()) };
-    let types = if dtypes.is_empty() { String::new() } else { format!(", {}", dtypes.join(" and ")) };
-    writeln!(text, "  {count}, {} values{types}", grouped(parameters))?;
+    writeln!(text, "  {}", totals(contents))?;
     for (key, value) in &contents.metadata {
         writeln!(text, "  {}: {}", one_line(key), one_line(value))?;
     }
     list(&mut text, contents, &name)?;
     let input = job.input.name();
     ui.print(&LatentsReport::Safetensors { input, parameters, dtypes, contents }, &text)
+}
+
+/// How many tensors and values a file has, and of which types.
+pub fn totals(contents: &Contents) -> String {
+    let (count, dtypes) = (contents.tensors.len(), contents.dtypes());
+    let count = if count == 1 { "1 tensor".into() } else { format!("{count} tensors") };
+    let types = if dtypes.is_empty() { String::new() } else { format!(", {}", dtypes.join(" and ")) };
+    format!("{count}, {} values{types}", grouped(contents.parameters()))
 }
 
 /// Adds the first tensors of the file `name`, a line each.

@@ -9,13 +9,12 @@ use serde::Serialize;
 use vae::checkpoint::Contents;
 use vae::checkpoint::pickle::{Container, Pickle};
 use vae::escape::one_line;
-use vae::numbers::grouped;
 
 use crate::cli::args::InspectArgs;
 use crate::cli::jobs::Job;
 use crate::cli::ui::Ui;
 
-use super::latents::list;
+use super::latents::{list, totals};
 
 #[derive(Serialize)]
 struct PickleReport<'a> {
@@ -75,9 +74,10 @@ pub fn inspect(
 }
 
 fn describe(report: &PickleReport) -> Result<String> {
-    let PickleReport { contents, globals, dtypes, .. } = report;
+    let PickleReport { contents, globals, .. } = report;
     let name = one_line(&report.input);
-    let mut text = format!("{name}: a checkpoint of PyTorch (a pickle, of which nothing was executed)\n");
+    let kind = if report.error.is_none() { "a checkpoint of PyTorch, which is a pickle" } else { "a pickle" };
+    let mut text = format!("{name}: {kind}; nothing in it was executed\n");
     let names = |dangerous: bool| -> Vec<String> {
         let names = globals.iter().filter(|global| global.dangerous == dangerous);
         names.map(|global| one_line(&global.name)).collect()
@@ -85,13 +85,12 @@ fn describe(report: &PickleReport) -> Result<String> {
     if !names(true).is_empty() {
         writeln!(text, "  DANGEROUS: loading it in Python can run code with {}", names(true).join(", "))?;
     }
-    writeln!(text, "  globals: {}", names(false).join(", "))?;
+    if !names(false).is_empty() {
+        writeln!(text, "  globals: {}", names(false).join(", "))?;
+    }
     match &report.error {
-        Some(reason) => writeln!(text, "  tensors: {}", one_line(reason))?,
-        None => {
-            let (tensors, values) = (contents.tensors.len(), grouped(report.parameters));
-            writeln!(text, "  {tensors} tensors, {values} values, {}", dtypes.join(" and "))?;
-        }
+        Some(reason) => writeln!(text, "  no tensors: {}", one_line(reason))?,
+        None => writeln!(text, "  {}", totals(contents))?,
     }
     list(&mut text, contents, &name)?;
     Ok(text)
