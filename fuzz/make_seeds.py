@@ -201,7 +201,16 @@ def checkpoints():
     small = config([1], latent_channels=1)
     pipeline = json.loads(small) | {"vae": ["diffusers", "AutoencoderKL"], "safety_checker": [None, None]}
     names = safetensors([("encoder.conv_in.weight", "F32", (1, 3, 3, 3)), ("x", "F16", (0,))])
+    other = lambda kind, **keys: json.dumps({"_class_name": kind, **keys}).encode()  # noqa: E731
+    wan = other("AutoencoderKLWan", base_dim=2, z_dim=1, dim_mult=[1, 2], num_res_blocks=1, latents_mean=[0.5],
+                latents_std=[2.0])
+    tiny = other("AutoencoderTiny", encoder_block_out_channels=[3, 3], decoder_block_out_channels=[2, 2],
+                 num_encoder_blocks=[1, 0], num_decoder_blocks=[0, 1])
     return {
+        "wan": computed(right(wan)),
+        "tiny": computed(right(tiny)),
+        "wan_rank": right(wan, change(2, 2), change(9, 3)),
+        "tiny_missing": right(tiny, change(4, 4)),
         "whole_f16": raw(small, safetensors(model_tensors([1], 1, 1, "F16"), {"format": "pt"})),
         "pipeline": raw(json.dumps(pipeline).encode(), names),
         "no_weights": raw(small, b""),

@@ -7,6 +7,9 @@ taesd3.safetensors  AutoencoderTiny as taesd3 and taef1 have it, 16 latent chann
 qwen.safetensors    AutoencoderKLQwenImage with a quarter of the channels, one picture
 wan.safetensors     AutoencoderKLWan with another decoder than encoder, one picture with odd sides
 
+    python tests/golden/networks.py --checkpoint DIR
+writes the AutoencoderTiny of taesd with formula weights into DIR, for benchmarks.
+
 Each file has the tensors of all stages, and in its metadata the config; the statistics of each block: name, shape, mean, standard
 deviation, minimum and maximum; the shapes of the weights; and the modules with their classes. All weights are computed from names and shapes by formulas.py.
 """
@@ -127,6 +130,8 @@ def main():
     check_versions()
     torch.set_grad_enabled(False)
     torch.set_num_threads(2)
+    if sys.argv[1:2] == ["--checkpoint"]:
+        return create(AutoencoderTiny, dict())[0].save_pretrained(sys.argv[2])
     make_tiny("taesd", dict(), picture(37, 50, 1))
     make_tiny("taesd3", dict(latent_channels=16), picture(24, 48, 1))
     make_wan("qwen", AutoencoderKLQwenImage, dict(base_dim=24), picture(40, 64, 1))
