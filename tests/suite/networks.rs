@@ -33,9 +33,9 @@ struct Tolerance {
 
 const F32: Tolerance = Tolerance { stage: 1e-5, differing: 1e-3, levels: 1 };
 #[cfg(feature = "cuda")]
-const F16: Tolerance = Tolerance { stage: 1e-2, differing: 0.9, levels: 6 };
+const F16: Tolerance = Tolerance { stage: 5e-3, differing: 0.2, levels: 2 };
 #[cfg(feature = "cuda")]
-const BF16: Tolerance = Tolerance { stage: 8e-2, differing: 1.0, levels: 48 };
+const BF16: Tolerance = Tolerance { stage: 4e-2, differing: 0.8, levels: 8 };
 
 /// Shape, mean, standard deviation, minimum and maximum of each block, by its name.
 #[derive(Default)]
