@@ -124,6 +124,7 @@ pub struct EncodeArgs {
   vae decode batch.safetensors -o out.png          (out-0.png, out-1.png, ...)
   vae decode --out-dir pictures latents/*.safetensors
   vae decode latents.safetensors -o out.jpg --quality 90 --original-size
+  vae decode latents.safetensors -o small.png --preview    (by a small decoder, in a fraction of the time)
   vae decode latents.safetensors --show            (display it; write no file)")]
 pub struct DecodeArgs {
     /// Latents (safetensors files with one tensor [n,4,h,w]); `-` is stdin
@@ -131,6 +132,9 @@ pub struct DecodeArgs {
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Decode with the small decoder of the family that the latents are from (TAESD): a preview in a fraction of the time
+    #[arg(long, conflicts_with_all = ["model", "revision", "family", "scaling_factor", "shift_factor"])]
+    pub preview: bool,
     /// Resize each decoded picture to the size of the original file
     #[arg(long)]
     pub original_size: bool,

@@ -16,6 +16,7 @@ use super::input::InputBytes;
 use super::jobs::{self, Job, Naming};
 use super::memory::{Size, Work};
 use super::output::{Destination, WrittenByAnother};
+use super::preview;
 use super::recipe::{Recipe, to_json};
 use super::record::{Record, Stages, timed};
 use super::resume::{Decision, Resume};
@@ -35,7 +36,8 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
         job.destination.picture_format(args.quality.quality)?;
     }
     let ui = &ui.with_bar(jobs.len());
-    let session = &Session::new(&args.model, Source::Named(&SD2), ui)?;
+    let default = if args.preview { preview::model(&jobs)? } else { &SD2 };
+    let session = &Session::new(&args.model, Source::Named(default), ui)?;
     let run = Run { args, screen, session, ui };
     jobs::run(&jobs, ui, |job| run.decode(job))
 }
@@ -67,7 +69,10 @@ impl Run<'_> {
         let latents = timed(&mut stages.preprocess_ms, || -> Result<Latents> {
             Ok(Latents::from_safetensors(&bytes.take()?)?)
         })?;
-        if args.model.model.is_none() && latents.provenance.model.as_deref() == Some(built_in::NAME) {
+        if args.model.model.is_none()
+            && !args.preview
+            && latents.provenance.model.as_deref() == Some(built_in::NAME)
+        {
             bail!("these latents are from the built-in model: add --model {}", built_in::NAME);
         }
         let config = timed(&mut stages.load_ms, || session.config())?;

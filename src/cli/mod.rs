@@ -20,6 +20,7 @@
 //! | `memory` | whether a picture fits into memory |
 //! | `trace` | shape, statistics and time of every stage |
 //! | `scaling` | whether latents to decode are scaled |
+//! | `preview` | the small decoder for latents |
 //! | `session` | the device, and the model, which is opened when first needed |
 //! | `attempts` | the devices and precisions in which a picture is tried |
 //! | `output` | destinations of results; files are written completely or not at all |
@@ -52,6 +53,7 @@ mod models;
 mod output;
 mod paths;
 mod pictures;
+mod preview;
 mod progress;
 mod read;
 mod recipe;

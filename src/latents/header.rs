@@ -7,8 +7,8 @@ use std::path::Path;
 
 use safetensors::tensor::Metadata;
 
-use super::LatentsError;
 use super::safetensors::{FORMAT_VERSION, check_shape, find_latents, is_ours};
+use super::{LatentsError, Provenance};
 
 /// The largest header in bytes, as the format defines. Those of our files have about 1 KB.
 const MAX_HEADER: u64 = 100_000_000;
@@ -72,6 +72,14 @@ impl Header {
     /// The metadata; `None` if the file is from another program.
     pub fn metadata(&self) -> Option<&HashMap<String, String>> {
         self.metadata.metadata().as_ref().filter(|metadata| is_ours(metadata))
+    }
+
+    /// Where the latents come from; `None` if the file is from another program.
+    ///
+    /// # Errors
+    /// [`LatentsError::Metadata`] or [`LatentsError::Version`] if a value cannot be read.
+    pub fn provenance(&self) -> Result<Option<Provenance>, LatentsError> {
+        self.metadata().map(Provenance::from_metadata).transpose()
     }
 
     /// Whether the file has as many bytes as the header states.

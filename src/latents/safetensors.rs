@@ -162,7 +162,7 @@ impl Provenance {
         self.other.clone().into_iter().chain(known).collect()
     }
 
-    fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, LatentsError> {
+    pub(super) fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, LatentsError> {
         let text = |key: &str| metadata.get(key).cloned();
         if text("format_version").as_deref() != Some(FORMAT_VERSION) {
             return Err(LatentsError::Version(text("format_version").unwrap_or_default()));

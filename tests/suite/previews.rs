@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use serde_json::Value;
 
-use vae::latents::{Draw, Latents};
+use vae::latents::{Draw, Latents, Provenance};
 use vae::model::Scaling;
 
 use crate::support::golden::values;
@@ -171,4 +171,39 @@ fn a_picture_passes_through_the_vae_of_wan() {
     vae(&folder, "inspect --model wan")
         .code(0)
         .prints(&["(encoder): WanEncoder3d(", "wan: AutoencoderKLWan"]);
+}
+
+#[test]
+fn preview_names_the_small_decoder_of_the_latents_family() {
+    let folder = Folder::new();
+    let zeros = |channels: usize| Tensor::zeros((1, channels, 4, 4), DType::F32, &candle_core::Device::Cpu);
+    let file = |name: &str, channels: usize, scaling: Option<Scaling>| {
+        let provenance = Provenance { scaling, scaled: Some(true), ..Provenance::default() };
+        write(&folder, name, &Latents::new(zeros(channels).expect("zeros"), provenance).expect("latents"));
+    };
+    for (name, channels, factor, shift) in [
+        ("taesd", 4, 0.18215, 0.0),
+        ("taesdxl", 4, 0.13025, 0.0),
+        ("taesd3", 16, 1.5305, 0.0609),
+        ("taef1", 16, 0.3611, 0.1159),
+    ] {
+        let latents = format!("{name}.safetensors");
+        file(&latents, channels, Some(Scaling::new(factor, shift)));
+        let repository = format!("madebyollin/{name}");
+        let run = vae(&folder, &format!("decode {latents} -o o.png --preview")).code(3);
+        assert!(run.stderr.contains(&repository), "it is not in the cache: {}", run.stderr);
+    }
+    file("other.safetensors", 4, Some(Scaling::new(0.5, 0.0)));
+    file("none.safetensors", 16, None);
+    for (line, says) in [
+        ("other.safetensors -o o.png", "scaled by 0.5"),
+        ("none.safetensors -o o.png", "taesd3, taef1"),
+        ("- -o o.png", "--model"),
+        ("taesd.safetensors taesdxl.safetensors --out-dir d", "taesdxl"),
+        ("missing.safetensors -o o.png", "--preview"),
+    ] {
+        vae(&folder, &format!("decode --preview {line}")).code(2).says(&[says]);
+    }
+    vae(&folder, "decode --preview taesd.safetensors -o o.png --model sd2").code(2);
+    assert!(!folder.path("o.png").exists());
 }
