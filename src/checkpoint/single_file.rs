@@ -15,7 +15,7 @@ use super::shapes::{self, Shapes};
 use super::vae_tensors::VaeTensors;
 use super::{Checkpoint, CheckpointError, Origin, Recognition, Weights, foreign, with_scaling_of};
 
-/// The key of a `config.json` in the metadata of a file, which `vae convert` writes.
+/// The key of a `config.json` in the metadata of a file, which `vae convert-model` writes.
 pub const CONFIG_KEY: &str = "vae.config";
 
 /// Opens the file.

@@ -56,7 +56,7 @@ pub enum Command {
         after_help = "Examples:\n  vae models\n  vae models --json   (one object per model)\n\nEach name is a value of --model. The hub is not asked."
     )]
     Models,
-    Convert(ConvertArgs),
+    ConvertModel(ConvertModelArgs),
     /// Describe this machine and build, and run a self-test
     #[command(after_help = "Examples:\n  vae doctor          (for a bug report)\n  vae doctor --json")]
     Doctor,
@@ -238,13 +238,13 @@ pub struct InspectArgs {
 /// Write the VAE of a model into a new file, or into a folder for diffusers
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  vae convert v1-5-pruned.safetensors -o vae.safetensors      (the VAE of a whole checkpoint)
-  vae convert sdxl_vae.safetensors -o sdxl-vae                (a folder for diffusers)
-  vae convert sdxl-vae -o vae.safetensors --layout ldm        (for ComfyUI and others)
-  vae convert sd2 -o sd2-bf16.safetensors --dtype bf16
+  vae convert-model v1-5-pruned.safetensors -o vae.safetensors      (the VAE of a whole checkpoint)
+  vae convert-model sdxl_vae.safetensors -o sdxl-vae                (a folder for diffusers)
+  vae convert-model sdxl-vae -o vae.safetensors --layout ldm        (for ComfyUI and others)
+  vae convert-model sd2 -o sd2-bf16.safetensors --dtype bf16
 
 Values keep their bytes unless --dtype changes their format, which rounds them to the nearest value.")]
-pub struct ConvertArgs {
+pub struct ConvertModelArgs {
     /// Model; takes the same values as `encode --model`
     pub model: Source,
     /// Write to FILE (NAME.safetensors); an existing file is replaced; `-` is stdout. Any other name is that of a new folder,

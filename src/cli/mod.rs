@@ -5,7 +5,7 @@
 //! | `args` | options and help texts |
 //! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `models`, `doctor` | the commands |
 //! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `doctor` | the commands |
-//! | `convert` | writes the VAE of a model as a new file |
+//! | `convert_model` | writes the VAE of a model as a new file |
 //! | `levels` | the noise levels of `--noise` |
 //! | `hub` | the hub, from the environment and the options |
 //! | `jobs` | inputs, their destinations, and the loop over them |
@@ -35,7 +35,7 @@
 pub mod args;
 mod attempts;
 mod collisions;
-mod convert;
+mod convert_model;
 mod decode;
 mod doctor;
 mod encode;
@@ -101,7 +101,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Roundtrip(args) => roundtrip::run(args, &ui),
         Command::Inspect(args) => inspect::run(args, &ui),
         Command::Models => models::run(&ui),
-        Command::Convert(args) => convert::run(args, &ui),
+        Command::ConvertModel(args) => convert_model::run(args, &ui),
         Command::Doctor => doctor::run(&ui),
         Command::Grid(args) => grid::run(args, &ui),
         Command::Completions { shell } => {

@@ -669,11 +669,11 @@ fn converting_there_and_back_gives_the_same_tensors() {
             let _ = fs::remove_dir_all(folder.path("there"));
             let _ = fs::remove_dir_all(folder.path("back"));
             model.write_folder(&folder.path("there"), dtype);
-            vae(&folder, "convert there -o a.safetensors --layout ldm").code(0);
+            vae(&folder, "convert-model there -o a.safetensors --layout ldm").code(0);
             let (stored, metadata) = read(&folder.path("a.safetensors"));
             assert!(stored == model.of_authors(dtype, ""), "{kind}");
             assert_eq!(metadata["format"], "pt");
-            vae(&folder, "convert a.safetensors -o back").code(0);
+            vae(&folder, "convert-model a.safetensors -o back").code(0);
             let (stored, _) = read(&folder.path("back/diffusion_pytorch_model.safetensors"));
             assert!(stored == model.of_diffusers(dtype), "{kind}");
             let config = fs::read_to_string(folder.path("back/config.json")).expect("a config");
@@ -707,7 +707,7 @@ fn a_vae_is_taken_out_of_a_whole_checkpoint() {
     );
     whole.insert(large.0, large.1);
     write_with_metadata(&folder.path("whole.safetensors"), &whole, &metadata);
-    let run = vae(&folder, "convert whole.safetensors -o vae.safetensors --layout ldm --json").code(0);
+    let run = vae(&folder, "convert-model whole.safetensors -o vae.safetensors --layout ldm --json").code(0);
     let json = &run.json()[0];
     assert_eq!(json["tensors"], model.rows.len());
     assert_eq!(json["left_out"], companions().len() + 1);
@@ -726,7 +726,7 @@ fn a_vae_is_taken_out_of_a_whole_checkpoint() {
     );
     // diffusers would take a config without a scaling factor for that of Stable Diffusion 1.
     write_safetensors(&folder.path("unknown.safetensors"), &whole);
-    vae(&folder, "convert unknown.safetensors -o new")
+    vae(&folder, "convert-model unknown.safetensors -o new")
         .code(3)
         .says(&["scaling factor", "unknown.safetensors"]);
     assert!(!folder.path("new").exists());
@@ -736,8 +736,8 @@ fn a_vae_is_taken_out_of_a_whole_checkpoint() {
         fs::remove_dir_all(folder.path("new")).expect("a folder");
         Config::from_json(&config).expect("a config").scaling.expect("a scaling").factor
     };
-    assert_eq!(factor("convert whole.safetensors -o new"), 1.5305);
-    assert_eq!(factor("convert unknown.safetensors -o new --family flux1"), 0.3611);
+    assert_eq!(factor("convert-model whole.safetensors -o new"), 1.5305);
+    assert_eq!(factor("convert-model unknown.safetensors -o new --family flux1"), 0.3611);
 }
 
 /// The config of a TAESD does not state a scaling.
@@ -746,7 +746,7 @@ fn a_taesd_becomes_a_folder_of_diffusers() {
     let folder = Folder::new();
     let model = model("taesd");
     write_safetensors(&folder.path("a.safetensors"), &model.of_authors(Dtype::F32, ""));
-    vae(&folder, "convert a.safetensors -o new").code(0);
+    vae(&folder, "convert-model a.safetensors -o new").code(0);
     let (opened, original) = (open(&folder.path("new")), open(&folder.path("a.safetensors")));
     assert!(results(&opened.expect("a model")) == results(&original.expect("a model")));
     assert!(
@@ -760,13 +760,13 @@ fn a_converted_file_keeps_the_config() {
     let model = model("sd3");
     model.write_folder(&folder.path("m"), Dtype::F32);
     for layout in ["diffusers", "ldm"] {
-        vae(&folder, &format!("convert m -o a.safetensors --layout {layout}")).code(0);
+        vae(&folder, &format!("convert-model m -o a.safetensors --layout {layout}")).code(0);
         let (opened, original) = (open(&folder.path("a.safetensors")), open(&folder.path("m")));
         assert_eq!(opened.expect("a model").config(), original.expect("a model").config());
     }
     // The groups of the norms, too, which the shapes do not state.
     model_folder::write(&folder.path("g"));
-    vae(&folder, "convert g -o g.safetensors --layout ldm").code(0);
+    vae(&folder, "convert-model g -o g.safetensors --layout ldm").code(0);
     let (opened, original) = (open(&folder.path("g.safetensors")), open(&folder.path("g")));
     assert!(results(&opened.expect("a model")) == results(&original.expect("a model")));
 }
@@ -777,7 +777,7 @@ fn values_are_rounded_to_the_nearest_and_never_become_infinite() {
     let model = model("one-layer");
     model.write_folder(&folder.path("m"), Dtype::F32);
     for (name, dtype) in [("f16", Dtype::F16), ("bf16", Dtype::BF16), ("f32", Dtype::F32)] {
-        vae(&folder, &format!("convert m -o a.safetensors --dtype {name}")).code(0);
+        vae(&folder, &format!("convert-model m -o a.safetensors --dtype {name}")).code(0);
         assert!(read(&folder.path("a.safetensors")).0 == model.of_diffusers(dtype), "{name}");
     }
     let mut tensors = model.of_diffusers(Dtype::F32);
@@ -785,7 +785,7 @@ fn values_are_rounded_to_the_nearest_and_never_become_infinite() {
     bytes[..4].copy_from_slice(&70000f32.to_le_bytes());
     write_safetensors(&folder.path("m/diffusion_pytorch_model.safetensors"), &tensors);
     fs::write(folder.path("kept.safetensors"), "kept").expect("a file");
-    vae(&folder, "convert m -o kept.safetensors --dtype f16").code(3).says(&[
+    vae(&folder, "convert-model m -o kept.safetensors --dtype f16").code(3).says(&[
         "decoder.conv_in.bias",
         "7e4",
         "F16",
@@ -793,30 +793,30 @@ fn values_are_rounded_to_the_nearest_and_never_become_infinite() {
     ]);
     assert_eq!(fs::read(folder.path("kept.safetensors")).expect("a file"), b"kept");
     assert_eq!(folder.files(), ["a.safetensors", "kept.safetensors", "m"].map(String::from).into());
-    vae(&folder, "convert m -o b.safetensors --dtype bf16").code(0);
+    vae(&folder, "convert-model m -o b.safetensors --dtype bf16").code(0);
 }
 
 #[test]
 fn only_what_was_named_is_replaced() {
     let folder = Folder::with_model();
     fs::write(folder.path("a.safetensors"), "old").expect("a file");
-    vae(&folder, "convert model -o a.safetensors").code(0);
+    vae(&folder, "convert-model model -o a.safetensors").code(0);
     assert_eq!(read(&folder.path("a.safetensors")).0.len(), model_folder::tensors().len());
-    vae(&folder, "convert model -o model").code(2).says(&["model exists already"]);
-    vae(&folder, "convert model -o a.safetensors/b").code(1);
+    vae(&folder, "convert-model model -o model").code(2).says(&["model exists already"]);
+    vae(&folder, "convert-model model -o a.safetensors/b").code(1);
     let own = "model/diffusion_pytorch_model.safetensors";
     let before = fs::read(folder.path(own)).expect("a file");
-    vae(&folder, &format!("convert model --dtype f16 -o {own}")).code(2).says(&["the model itself"]);
+    vae(&folder, &format!("convert-model model --dtype f16 -o {own}")).code(2).says(&["the model itself"]);
     assert_eq!(fs::read(folder.path(own)).expect("a file"), before);
-    vae(&folder, "convert model -o a.ckpt").code(2).says(&["a.ckpt", ".safetensors"]);
-    vae(&folder, "convert model -o new --layout ldm").code(2).says(&["--layout"]);
-    vae(&folder, "convert model").code(2).says(&["--output"]);
-    vae(&folder, "convert missing.safetensors -o b.safetensors").code(3).says(&["missing.safetensors"]);
-    vae(&folder, "convert model -o - --json").code(2).says(&["stdout"]);
-    let run = vae(&folder, "convert model -o -").code(0);
+    vae(&folder, "convert-model model -o a.ckpt").code(2).says(&["a.ckpt", ".safetensors"]);
+    vae(&folder, "convert-model model -o new --layout ldm").code(2).says(&["--layout"]);
+    vae(&folder, "convert-model model").code(2).says(&["--output"]);
+    vae(&folder, "convert-model missing.safetensors -o b.safetensors").code(3).says(&["missing.safetensors"]);
+    vae(&folder, "convert-model model -o - --json").code(2).says(&["stdout"]);
+    let run = vae(&folder, "convert-model model -o -").code(0);
     assert_eq!(run.stdout, fs::read(folder.path("a.safetensors")).expect("a file"));
-    vae(&folder, "convert model -o no/such/folder/a.safetensors").code(1).says(&["no/such/folder"]);
-    vae(&folder, "convert model -o no/such/folder").code(0);
+    vae(&folder, "convert-model model -o no/such/folder/a.safetensors").code(1).says(&["no/such/folder"]);
+    vae(&folder, "convert-model model -o no/such/folder").code(0);
     encode(&folder, "no/such/folder").code(0);
 }
 
@@ -829,7 +829,7 @@ fn a_link_to_a_file_is_followed_and_its_permissions_are_kept() {
     fs::write(folder.path("a.safetensors"), "old").expect("a file");
     fs::set_permissions(folder.path("a.safetensors"), PermissionsExt::from_mode(0o640)).expect("permissions");
     symlink("a.safetensors", folder.path("link.safetensors")).expect("a link");
-    vae(&folder, "convert model -o link.safetensors").code(0);
+    vae(&folder, "convert-model model -o link.safetensors").code(0);
     assert!(folder.path("link.safetensors").is_symlink());
     let mode = fs::metadata(folder.path("a.safetensors")).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o640);

@@ -1,4 +1,4 @@
-//! `vae convert`: writes the VAE of a model as a new file, or as a folder for diffusers.
+//! `vae convert-model`: writes the VAE of a model as a new file, or as a folder for diffusers.
 
 use std::fs;
 use std::io::{IsTerminal, Write, stdout};
@@ -11,7 +11,7 @@ use vae::checkpoint::convert::{Conversion, ConvertError, Layout, config_json};
 use vae::checkpoint::{Checkpoint, Variant};
 use vae::numbers::grouped;
 
-use super::args::ConvertArgs;
+use super::args::ConvertModelArgs;
 use super::failure::Failure;
 use super::hub::{check_options, hub, open};
 use super::output::Destination;
@@ -43,7 +43,7 @@ enum Target<'a> {
     Folder(&'a Path),
 }
 
-pub fn run(args: &ConvertArgs, ui: &Ui) -> Result<(), Failure> {
+pub fn run(args: &ConvertModelArgs, ui: &Ui) -> Result<(), Failure> {
     let target = target(args, ui)?;
     let revision = args.revision.as_deref();
     check_options(&args.model, revision, args.refresh)?;
@@ -80,7 +80,7 @@ pub fn run(args: &ConvertArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// Checks the output. Only a file of this name is replaced, and a folder must be new.
-fn target<'a>(args: &'a ConvertArgs, ui: &Ui) -> Result<Target<'a>, Failure> {
+fn target<'a>(args: &'a ConvertModelArgs, ui: &Ui) -> Result<Target<'a>, Failure> {
     let usage = |message: String| Err(Failure::Usage(message));
     let path = args.output.as_path();
     if path == Path::new("-") {
@@ -134,7 +134,7 @@ fn failure(error: anyhow::Error, destination: &Destination) -> Failure {
 }
 
 fn report(
-    args: &ConvertArgs,
+    args: &ConvertModelArgs,
     checkpoint: &Checkpoint,
     conversion: &Conversion,
     output: String,
