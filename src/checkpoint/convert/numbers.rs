@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(to_f16(f64::INFINITY), Ok(f64::INFINITY));
         assert!(to_f16(f64::NAN).is_ok_and(f64::is_nan));
         assert_eq!(to_bf16(3.4e38), Err(3.4e38));
-        assert_eq!(to_bf16(3.38e38), Ok(bf16::MAX.into()));
+        assert_eq!(to_bf16(3.39e38), Ok(bf16::MAX.into()));
         assert_eq!(converted::<4>(1e39, Dtype::F32), Err(1e39));
         assert_eq!(converted::<4>(0.1, Dtype::F32), Ok(0.1f32.to_le_bytes()));
     }
