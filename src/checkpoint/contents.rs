@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use safetensors::tensor::{Metadata, SafeTensors};
+use safetensors::tensor::Metadata;
 use serde::Serialize;
+
+use super::weights::read_header;
 
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,7 +33,8 @@ impl Contents {
     /// # Errors
     /// A human-readable reason if the file is not safetensors, is cut off, or does not match its header.
     pub fn of_file(bytes: &[u8]) -> Result<Self, String> {
-        SafeTensors::read_metadata(bytes).map(|(_, header)| Self::of(&header)).map_err(|e| e.to_string())
+        let header = read_header(&mut &*bytes, bytes.len() as u64);
+        header.map(|(header, _)| Self::of(&header)).map_err(|e| e.to_string())
     }
 
     pub(super) fn of(header: &Metadata) -> Self {

@@ -16,6 +16,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use crate::model::{Parameter, Tensors};
+use crate::safetensors_header::{MAX_HEADER, parse};
 
 use super::digest::Memo;
 use super::{CheckpointError, Contents};
@@ -183,9 +184,11 @@ impl Tensors for Weights {
 }
 
 /// Why a header cannot be used.
-#[derive(Debug)]
-enum HeaderError {
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HeaderError {
+    #[error("cannot read it: {0}")]
     Read(io::Error),
+    #[error("{0}")]
     Invalid(SafeTensorError),
 }
 
@@ -201,9 +204,8 @@ impl HeaderError {
 }
 
 /// Reads and checks the header of a file of `len` bytes. Returns also where the tensors' data start.
-fn read_header(file: &mut impl Read, len: u64) -> std::result::Result<(Metadata, usize), HeaderError> {
+pub(super) fn read_header(file: &mut impl Read, len: u64) -> std::result::Result<(Metadata, usize), HeaderError> {
     use HeaderError::{Invalid, Read};
-    const MAX_HEADER: u64 = 100_000_000; // as the format defines
     const LENGTH: u64 = size_of::<u64>() as u64;
     let mut length = [0; LENGTH as usize];
     if len < LENGTH {
@@ -220,8 +222,7 @@ fn read_header(file: &mut impl Read, len: u64) -> std::result::Result<(Metadata,
     }
     let mut text = vec![0; length as usize];
     file.read_exact(&mut text).map_err(Read)?;
-    let header: Metadata = serde_json::from_slice(&text)
-        .map_err(|e| Invalid(SafeTensorError::InvalidHeaderDeserialization(e)))?;
+    let header = parse(&text).map_err(Invalid)?;
     match start.checked_add(header.data_len() as u64) {
         Some(end) if end == len => Ok((header, start as usize)),
         _ => Err(Invalid(SafeTensorError::MetadataIncompleteBuffer)),

@@ -38,7 +38,7 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
 fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Record> {
     let mut record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
     let recipe = Recipe::of_encode(args, session);
-    let mut bytes = InputBytes::new(&job.input);
+    let mut bytes = InputBytes::of_picture(&job.input);
     let resume = Resume { session, keep_existing: args.output.keep_existing };
     let destination = match resume.decide(&job.destination, &recipe, &mut bytes)? {
         Decision::Keep { checked, .. } => return Ok(Record { skipped: true, checked, ..record }),

@@ -97,7 +97,7 @@ impl Run<'_> {
     fn roundtrip(&self, job: &Job) -> Result<Record> {
         let mut record =
             Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
-        let mut bytes = InputBytes::new(&job.input);
+        let mut bytes = InputBytes::of_picture(&job.input);
         let mut recipe = Recipe::of_roundtrip(self.args, self.session);
         recipe.set_format(job.destination.picture_format(self.args.quality.quality)?);
         let resume = Resume { session: self.session, keep_existing: self.args.output.keep_existing };

@@ -17,13 +17,15 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use vae::checkpoint::{CheckpointError, Contents, Weights};
-use vae::latents::LatentsError;
+use vae::latents::{Latents, LatentsError};
 use vae::picture::Format;
 
 use super::args::InspectArgs;
 use super::failure::Failure;
+use super::input::read_latents;
 use super::jobs::{self, Input, Job};
 use super::output::Destination;
+use super::read::Wanted;
 use super::ui::Ui;
 
 pub fn run(args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
@@ -50,15 +52,15 @@ fn inspect_file(args: &InspectArgs, job: &Job, ui: &Ui) -> Result<()> {
     {
         // Only the header of a file without latents is read, which may have many gigabytes.
         return match Weights::open(path) {
-            Ok(file) => latents::inspect(job, &file.contents(), || job.input.bytes(), ui),
+            Ok(file) => latents::inspect(job, &file.contents(), || read_latents(path), ui),
             Err(CheckpointError::Weights { reason, .. }) => Err(LatentsError::Format(reason).into()),
             Err(other) => Err(other.into()),
         };
     }
-    let bytes = job.input.bytes()?;
+    let bytes = job.input.bytes(Wanted::Any)?;
     if is_safetensors(&bytes) {
         let contents = Contents::of_file(&bytes).map_err(LatentsError::Format)?;
-        return latents::inspect(job, &contents, || Ok(bytes), ui);
+        return latents::inspect(job, &contents, || Ok(Latents::peek(&bytes)?), ui);
     }
     if args.output.is_some() {
         bail!("-o writes the plates of latents, but this is not a safetensors file");
