@@ -23,6 +23,7 @@ use super::session::Session;
 use super::show::Screen;
 use super::trace::Trace;
 use super::ui::Ui;
+use super::unused;
 
 const NAMING: Naming = Naming { alone: None, suffix: ".png", pictures: batch_size };
 
@@ -31,9 +32,10 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
     let screen = Screen::open(&args.show, jobs.iter().map(|job| &job.destination), ui);
     screen.replace_unnamed(jobs.iter_mut().map(|job| &mut job.destination));
     for job in &jobs {
-        job.destination.picture_format(args.quality.quality)?;
+        job.destination.picture_format(args.quality.value())?;
     }
     let ui = &ui.with_bar(jobs.len());
+    unused::check_quality(&args.quality, jobs.iter().map(|job| &job.destination), ui);
     let session = &Session::new(&args.model, Source::Sd2, ui)?;
     let run = Run { args, screen, session, ui };
     jobs::run(&jobs, ui, |job| run.decode(job))
@@ -77,7 +79,7 @@ impl Run<'_> {
             bail!("no original_size in its metadata: omit --original-size");
         }
         let (width, height) = size.unwrap_or(decoded);
-        job.destination.picture_format(args.quality.quality)?.check_size(width, height)?;
+        job.destination.picture_format(args.quality.value())?.check_size(width, height)?;
         let latents = timed(&mut stages.preprocess_ms, || bytes.take_latents())?;
         if latents.tensor.dims() != shape {
             bail!("the file changed while it was being processed: run the command again");
@@ -103,7 +105,7 @@ impl Run<'_> {
                 if destination != Destination::Nowhere {
                     let recipe = self.recipe(&destination, i, shape)?;
                     let description = to_json(&recipe.complete(session, &mut bytes)?);
-                    let format = destination.picture_format(args.quality.quality)?;
+                    let format = destination.picture_format(args.quality.value())?;
                     bytes.check_unchanged()?;
                     let written = timed(&mut record.stages.write_ms, || {
                         destination.write(&picture.to_file_bytes_with(format, &description)?)
@@ -123,7 +125,7 @@ impl Run<'_> {
     /// The recipe of the picture number `item` of latents of this shape.
     fn recipe(&self, destination: &Destination, item: usize, [count, ..]: [usize; 4]) -> Result<Recipe> {
         let mut recipe = Recipe::of_decode(self.args, self.session);
-        recipe.set_format(destination.picture_format(self.args.quality.quality)?);
+        recipe.set_format(destination.picture_format(self.args.quality.value())?);
         if count > 1 {
             recipe.set("item", item);
         }

@@ -21,6 +21,7 @@ use super::resume::{Decision, Resume};
 use super::session::Session;
 use super::trace::Trace;
 use super::ui::Ui;
+use super::unused;
 
 const NAMING: Naming = Naming { alone: None, suffix: ".safetensors", pictures: |_| 1 };
 
@@ -31,6 +32,7 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("latents are safetensors, but {name} names a picture")));
     }
     let ui = &ui.with_bar(jobs.len());
+    unused::check_seed(&args.encoding, false, ui);
     let session = Session::new(&args.model, Source::Sd2, ui)?;
     jobs::run(&jobs, ui, |job| ui.report(&encode(args, job, &session, ui)?))
 }
@@ -49,14 +51,14 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     };
     let stages = &mut record.stages;
     let (picture, original_size) = preprocess(&mut bytes, &args.encoding, session, ui, stages)?;
-    let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
+    let (mut generator, mut trace) = (Generator::new(args.encoding.seed()), Trace::new(args.trace, ui));
     let tensor = encode_picture(&picture, &args.encoding, &mut generator, session, stages, &mut trace)?;
     record.trace = trace.into_rows();
     record.shape = Some(tensor.dims().to_vec());
 
     let mut provenance = session.provenance()?;
     let mean = args.encoding.mean || session.config()?.draws_mean();
-    provenance.draw = Some(if mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
+    provenance.draw = Some(if mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed() } });
     provenance.precision = stages.encode.dtype.map(str::to_string);
     provenance.original_size = Some(original_size);
     provenance.encoded_size = Some((picture.width(), picture.height()));

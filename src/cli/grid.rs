@@ -19,6 +19,7 @@ use super::read::Wanted;
 use super::record::Record;
 use super::show::Screen;
 use super::ui::Ui;
+use super::unused;
 
 /// The JSON of `vae grid`.
 #[derive(Serialize)]
@@ -38,11 +39,12 @@ pub fn run(args: &GridArgs, ui: &Ui) -> Result<(), Failure> {
         Some(path) => jobs::named_destination(path, &inputs, ui)?,
         None => Destination::fresh(Path::new("grid.png")),
     };
-    let format = destination.picture_format(args.quality.quality)?;
+    let format = destination.picture_format(args.quality.value())?;
     let (rows, cols) = (args.rows.map(usize::from), args.cols.map(usize::from));
     let layout = Layout::new(inputs.len(), rows, cols).map_err(|e| Failure::Usage(e.to_string()))?;
     let screen = Screen::open(&args.show, [&destination], ui);
     screen.replace_unnamed([&mut destination]);
+    unused::check_quality(&args.quality, [&destination], ui);
 
     let (layout, canvas) = draw(&inputs, layout, args, ui)?;
     let write = || -> Result<()> {
