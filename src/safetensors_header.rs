@@ -63,9 +63,8 @@ mod tests {
 
     #[test]
     fn a_header_is_read_as_the_crate_reads_it() {
-        let tensor = |start: usize| {
-            format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{start},{}]}}"#, start + 8)
-        };
+        let tensor =
+            |start: usize| format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{start},{}]}}"#, start + 8);
         let (first, second) = (tensor(0), tensor(8));
         for valid in [
             "{}".to_string(),

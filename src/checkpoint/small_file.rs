@@ -16,7 +16,9 @@ pub fn read(path: &Path) -> Result<String> {
     File::open(path)?.take(MAX_SIZE + 1).read_to_string(&mut text)?;
     match text.len() as u64 {
         ..=MAX_SIZE => Ok(text),
-        _ => Err(Error::other(format!("it is larger than {MAX_SIZE} bytes, which is the limit for such a file"))),
+        _ => Err(Error::other(format!(
+            "it is larger than {MAX_SIZE} bytes, which is the limit for such a file"
+        ))),
     }
 }
 

@@ -204,7 +204,10 @@ impl HeaderError {
 }
 
 /// Reads and checks the header of a file of `len` bytes. Returns also where the tensors' data start.
-pub(super) fn read_header(file: &mut impl Read, len: u64) -> std::result::Result<(Metadata, usize), HeaderError> {
+pub(super) fn read_header(
+    file: &mut impl Read,
+    len: u64,
+) -> std::result::Result<(Metadata, usize), HeaderError> {
     use HeaderError::{Invalid, Read};
     const LENGTH: u64 = size_of::<u64>() as u64;
     let mut length = [0; LENGTH as usize];

@@ -309,17 +309,13 @@ pub enum IccChoice {
 pub struct Quality {
     /// JPEG quality, 1 to 100 [default: 95]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
-    quality: Option<u8>,
+    pub quality: Option<u8>,
 }
 
 impl Quality {
     /// The quality that is given, or the default.
     pub fn value(&self) -> u8 {
         self.quality.unwrap_or(95)
-    }
-
-    pub fn is_given(&self) -> bool {
-        self.quality.is_some()
     }
 }
 

@@ -94,7 +94,7 @@ impl<'a> InputBytes<'a> {
         self.read()?; // first, so that a change meanwhile is noticed
         let (_, latents) = match self.latents_file() {
             Some(path) => read_latents(path)?,
-            None => Latents::peek(&self.bytes.take().context("the input was read twice")?)?,
+            None => latents_of(&self.bytes.take().context("the input was read twice")?)?,
         };
         Ok(Latents::new(latents.tensor, latents.provenance)?)
     }
@@ -179,17 +179,29 @@ impl Identity {
 
 /// Reads the latents of a file, and the name of their tensor. Of the other tensors, nothing is read.
 pub fn read_latents(path: &Path) -> Result<(String, Latents)> {
-    /// Bytes of a value: in f32, and copies to check, to unscale and to describe it.
-    const VALUE: u64 = 16;
     let header = Header::open(path)?;
-    let (range, shape) = (header.values()?, header.shape()?);
-    let (stored, values) = (range.end - range.start, shape.map(|side| side as u64).iter().product::<u64>());
-    check_bytes(stored.saturating_add(values.saturating_mul(VALUE)), "reading the latents")?;
+    let range = header.values()?;
+    let stored = range.end - range.start;
+    check_latents(&header, stored)?;
     let mut bytes = vec![0; stored as usize];
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(range.start))?;
     file.read_exact(&mut bytes)?;
     Ok(header.latents(&bytes)?)
+}
+
+/// Returns the latents in the content of a file, and the name of their tensor.
+pub fn latents_of(bytes: &[u8]) -> Result<(String, Latents)> {
+    check_latents(&Header::read(bytes, bytes.len() as u64)?, 0)?;
+    Ok(Latents::peek(bytes)?)
+}
+
+/// Fails if there is not enough memory for `stored` bytes and for what is made of the latents.
+fn check_latents(header: &Header, stored: u64) -> Result<()> {
+    /// Bytes of a value: in f32, and copies to check, to unscale and to describe it.
+    const VALUE: u64 = 16;
+    let values = header.shape()?.iter().fold(1u64, |values, &side| values.saturating_mul(side as u64));
+    check_bytes(values.saturating_mul(VALUE).saturating_add(stored), "reading the latents")
 }
 
 /// Returns the first bytes, by which a picture is recognized.
@@ -291,7 +303,8 @@ mod tests {
     fn a_file_that_is_older_is_not_read_as_a_whole() {
         let (_folder, input, mut stored) = input();
         stored.insert("input_sha256".into(), "not computed".into());
-        let is = |later| InputBytes::of_picture(&input).is(&stored, SystemTime::now() + later).expect("readable");
+        let is =
+            |later| InputBytes::of_picture(&input).is(&stored, SystemTime::now() + later).expect("readable");
         assert!(is(MARGIN + Duration::from_secs(60)));
         assert!(!is(Duration::ZERO));
         for at in [0, SIZE as u64 / 2, SIZE as u64 - 5] {

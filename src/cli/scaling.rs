@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 
-use vae::latents::{Latents, Provenance};
 use vae::latents::summary::{looks_scaled, usual_rms};
+use vae::latents::{Latents, Provenance};
 use vae::model::{Config, Scaling, UnknownScaling};
 use vae::statistics::Statistics;
 

@@ -11,7 +11,7 @@ pub fn check_quality<'a>(quality: &Quality, outputs: impl IntoIterator<Item = &'
     let is_jpeg = |output: &Destination| {
         matches!(output.picture_format(quality.value()), Ok(Format::Jpeg { .. })) && output.path().is_some()
     };
-    if quality.is_given() && !outputs.into_iter().any(is_jpeg) {
+    if quality.quality.is_some() && !outputs.into_iter().any(is_jpeg) {
         ui.note("note: --quality has no effect, because no output is a JPEG");
     }
 }

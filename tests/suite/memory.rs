@@ -147,7 +147,11 @@ fn a_batch_of_billions_of_pictures_is_refused_by_its_header() {
     write_latents_and_more(&folder, "b.safetensors", 1);
     write_latents_and_more(&folder, "a-0.safetensors", 1); // so that the number of outputs of the batch matters
     let run = vae_within(&folder, 3000, "decode a.safetensors b.safetensors a-0.safetensors --out-dir d");
-    run.code(1).says(&["a.safetensors: no latents found", "more than 65536 pictures", "1 of 3 inputs failed"]);
+    run.code(1).says(&[
+        "a.safetensors: no latents found",
+        "more than 65536 pictures",
+        "1 of 3 inputs failed",
+    ]);
     assert!(folder.path("d/a-0.png").exists() && folder.path("d/b.png").exists());
     let run = run_inspect(&folder, "a.safetensors").code(0);
     run.prints(&["not latents", "more than 65536 pictures"]);
@@ -181,11 +185,17 @@ fn what_a_pipe_announces_must_fit_into_memory() {
     write_latents_and_more(&folder, "l.safetensors", 64 << 30);
     let mut picture = File::create(folder.path("p.png")).expect("a file");
     picture.write_all(b"\x89PNG\r\n\x1a\n").and_then(|()| picture.set_len(5 << 30)).expect("a file");
-    let from = |name: &str, line: &str| {
+    let needs = |what: &str, name: &str, line: &str| {
         let mut command = command_within(&folder, 1000, line);
         command.stdin(File::open(folder.path(name)).expect("a file"));
-        run(command).code(1).says(&["the file needs about", "are free"]);
+        run(command).code(1).says(&[&format!("{what} needs about"), "are free"]);
     };
+    let from = |name: &str, line: &str| needs("the file", name, line);
+    // 270 MB, and four times as much as f32 in memory.
+    let shape = r#"{"latents":{"dtype":"F16","shape":[512,4,256,256],"data_offsets":[0,268435456]}}"#;
+    write_sparse(&folder, "f16.safetensors", shape, 1 << 28);
+    needs("reading the latents", "f16.safetensors", "decode - --out-dir d --model tiny --threads 1");
+    needs("reading the latents", "f16.safetensors", "inspect -");
     from("l.safetensors", "decode - -o no.png --model tiny --threads 1");
     from("l.safetensors", "inspect -");
     from("p.png", "encode - -o no.safetensors --model tiny --threads 1");

@@ -74,7 +74,9 @@ pub enum HubError {
         reason: String,
     },
     /// A `config.json` or another small file that is too large to be one.
-    #[error("`{file}` is larger than {limit} bytes, which is the limit for such a file; check the name of the model")]
+    #[error(
+        "`{file}` is larger than {limit} bytes, which is the limit for such a file; check the name of the model"
+    )]
     TooLarge {
         /// The repository and the file in it.
         file: String,

@@ -17,12 +17,12 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use vae::checkpoint::{CheckpointError, Contents, Weights};
-use vae::latents::{Latents, LatentsError};
+use vae::latents::LatentsError;
 use vae::picture::Format;
 
 use super::args::InspectArgs;
 use super::failure::Failure;
-use super::input::read_latents;
+use super::input::{latents_of, read_latents};
 use super::jobs::{self, Input, Job};
 use super::output::Destination;
 use super::read::Wanted;
@@ -60,7 +60,7 @@ fn inspect_file(args: &InspectArgs, job: &Job, ui: &Ui) -> Result<()> {
     let bytes = job.input.bytes(Wanted::Any)?;
     if is_safetensors(&bytes) {
         let contents = Contents::of_file(&bytes).map_err(LatentsError::Format)?;
-        return latents::inspect(job, &contents, || Ok(Latents::peek(&bytes)?), ui);
+        return latents::inspect(job, &contents, || latents_of(&bytes), ui);
     }
     if args.output.is_some() {
         bail!("-o writes the plates of latents, but this is not a safetensors file");
