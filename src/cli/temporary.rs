@@ -257,7 +257,7 @@ impl Claim {
             file.path = path.to_path_buf();
         }
         drop(live); // before the file, which needs the lock to be removed
-        renamed.is_ok().then_some(Self { file: Some(file) })
+        renamed.is_ok().then(|| Self { file: Some(file) }) // else the file is removed, so that others can claim its output
     }
 }
 
