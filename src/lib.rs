@@ -24,7 +24,7 @@
 //! use vae::picture::{Background, Format, Picture, SAMPLE_PNG};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let source = Source::Tiny; // or Source::Sd2, Source::Path(…), Source::Hub(…)
+//! let source = Source::Tiny; // or Source::Hub(…), or "sd2".parse()?
 //! let checkpoint = Checkpoint::open(&source, None, Variant::Full, &Hub::from_env())?;
 //! let vae = AutoencoderKl::new(&Cpu::new()?, checkpoint.config(), checkpoint.parameters())?;
 //!

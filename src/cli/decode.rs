@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 
+use vae::checkpoint::families::SD2;
 use vae::checkpoint::{Source, built_in};
 use vae::latents::{Header, Latents, Provenance};
 use vae::picture::{MAX_PIXELS, Picture};
@@ -15,6 +16,7 @@ use super::input::InputBytes;
 use super::jobs::{self, Job, Naming};
 use super::memory::{Size, Work};
 use super::output::{Destination, WrittenByAnother};
+use super::preview;
 use super::recipe::{Recipe, to_json};
 use super::record::{Record, Stages, timed};
 use super::resume::{Decision, Resume};
@@ -36,7 +38,8 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
     }
     let ui = &ui.with_bar(jobs.len());
     unused::check_quality(&args.quality, jobs.iter().map(|job| &job.destination), ui);
-    let session = &Session::new(&args.model, Source::Sd2, ui)?;
+    let default = if args.preview { preview::model(&jobs)? } else { &SD2 };
+    let session = &Session::new(&args.model, Source::Named(default), ui)?;
     let run = Run { args, screen, session, ui };
     jobs::run(&jobs, ui, |job| run.decode(job))
 }
@@ -62,17 +65,21 @@ impl Run<'_> {
         let &Self { args, session, ui, .. } = self;
         let mut bytes = InputBytes::of_latents(&job.input);
         let header = bytes.latents_header()?;
-        let (shape, provenance) = (header.shape()?, header.provenance()?);
+        let (shape, provenance) = (header.shape()?, header.provenance()?.unwrap_or_default());
         let results = self.plan(job, shape, &mut bytes)?;
         if let Some(kept) = results.iter().map(PlannedResult::kept).collect::<Option<Vec<_>>>() {
             return kept.into_iter().try_for_each(|record| ui.report(record)); // without reading the values
         }
         let mut stages = Stages::default();
-        if args.model.model.is_none() && provenance.model.as_deref() == Some(built_in::NAME) {
+        if args.model.model.is_none() && !args.preview && provenance.model.as_deref() == Some(built_in::NAME)
+        {
             bail!("these latents are from the built-in model: add --model {}", built_in::NAME);
         }
         let config = timed(&mut stages.load_ms, || session.config())?;
         let size = provenance.original_size.filter(|_| args.original_size);
+        if scaling::needs_that_of_model(&provenance, config, args) {
+            session.scaling()?;
+        }
         let decoded = scaling::picture_size(shape, &provenance, config, args)?;
         check_size(decoded, size)?;
         if args.original_size && size.is_none() {
@@ -88,7 +95,7 @@ impl Run<'_> {
         let mut warnings = Vec::new();
         warnings.extend(check_origin(&latents, session)?);
         warnings.extend(scaling::check(&latents, config, args)?);
-        let z = scaling::unscale(&latents, config, args)?;
+        let z = scaling::for_network(&latents, config, args)?;
         for (i, PlannedResult { destination, mut record }) in results.into_iter().enumerate() {
             // The first picture of a batch has the warnings and the time to read it.
             record.warnings = std::mem::take(&mut warnings);
@@ -223,7 +230,8 @@ fn check_original_size((width, height): Size, decoded: Size) -> Result<()> {
     Ok(())
 }
 
-/// Returns a warning if the latents were encoded by another model than the one that decodes them.
+/// Returns a warning if the latents were encoded by another model than the one that decodes them, or, for the TAESD family, by one
+/// of another family.
 fn check_origin(latents: &Latents, session: &Session) -> Result<Option<String>> {
     let Provenance { model: Some(model), model_sha256: Some(digest), model_revision, .. } =
         &latents.provenance
@@ -232,6 +240,9 @@ fn check_origin(latents: &Latents, session: &Session) -> Result<Option<String>> 
     };
     let checkpoint = session.checkpoint()?;
     let here = checkpoint.origin();
+    if checkpoint.config().latents_are_scaled() {
+        return Ok(scaling::check_family(latents, checkpoint.config(), &here.model));
+    }
     // A commit has the same weights in two number formats, with two digests.
     let is_same_commit = *model == here.model && model_revision.is_some() && *model_revision == here.revision;
     if is_same_commit || checkpoint.has_weights(digest)? {

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
+use vae::checkpoint::safetensors::is_safetensors;
 use vae::latents::{Header, Latents, LatentsError};
 
-use super::inspect::is_safetensors;
 use super::jobs::Input;
 use super::memory::check_bytes;
 use super::read::Wanted;

@@ -3,7 +3,9 @@
 //! | file | what |
 //! | --- | --- |
 //! | `args` | options and help texts |
+//! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `models`, `doctor` | the commands |
 //! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `doctor` | the commands |
+//! | `convert_model` | writes the VAE of a model as a new file |
 //! | `levels` | the noise levels of `--noise` |
 //! | `hub` | the hub, from the environment and the options |
 //! | `jobs` | inputs, their destinations, and the loop over them |
@@ -18,6 +20,7 @@
 //! | `memory` | whether a picture fits into memory |
 //! | `trace` | shape, statistics and time of every stage |
 //! | `scaling` | whether latents to decode are scaled |
+//! | `preview` | the small decoder for latents |
 //! | `session` | the device, and the model, which is opened when first needed |
 //! | `attempts` | the devices and precisions in which a picture is tried |
 //! | `output` | destinations of results; files are written completely or not at all |
@@ -33,6 +36,7 @@
 pub mod args;
 mod attempts;
 mod collisions;
+mod convert_model;
 mod decode;
 mod doctor;
 mod encode;
@@ -46,9 +50,11 @@ mod jobs;
 mod levels;
 mod memory;
 mod message;
+mod models;
 mod output;
 mod paths;
 mod pictures;
+mod preview;
 mod progress;
 mod read;
 mod recipe;
@@ -96,6 +102,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Decode(args) => decode::run(args, &ui),
         Command::Roundtrip(args) => roundtrip::run(args, &ui),
         Command::Inspect(args) => inspect::run(args, &ui),
+        Command::Models => models::run(&ui),
+        Command::ConvertModel(args) => convert_model::run(args, &ui),
         Command::Doctor => doctor::run(&ui),
         Command::Grid(args) => grid::run(args, &ui),
         Command::Completions { shell } => {

@@ -4,10 +4,10 @@ use std::io::{self, Read};
 
 use anyhow::{Result, bail};
 
+use vae::checkpoint::safetensors::is_safetensors;
 use vae::latents::Header;
 use vae::picture::MAX_PIXELS;
 
-use super::inspect::is_safetensors;
 use super::memory::check_bytes;
 
 /// The largest picture file in bytes: a picture with the most pixels, of four channels in 32-bit floats, without

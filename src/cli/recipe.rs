@@ -25,6 +25,7 @@ impl Recipe {
     pub fn of_encode(args: &EncodeArgs, session: &Session) -> Self {
         let mut recipe = Self::of_device(session);
         recipe.encoding(&args.encoding);
+        recipe.set("scaled", !args.unscaled);
         recipe.set("save_dtype", args.save_dtype.dtype().as_str());
         recipe
     }
@@ -68,7 +69,7 @@ impl Recipe {
         let checkpoint = session.checkpoint()?;
         let config = checkpoint.config();
         let mut recipe = Self(BTreeMap::new());
-        recipe.set("model_sha256", checkpoint.weights().sha256()?);
+        recipe.set("model_sha256", checkpoint.sha256()?);
         if let Some(scaling) = &config.scaling {
             recipe.set("scaling_factor", scaling.factor);
             recipe.set("shift_factor", scaling.shift);
@@ -146,6 +147,7 @@ fn label(key: &str) -> String {
         "preprocessing" => "version of the preprocessing".into(),
         "quality" => "JPEG quality".into(),
         "save_dtype" => "number format".into(),
+        "scaled" => "scaling of the latents".into(),
         other => other.replace('_', " "),
     }
 }

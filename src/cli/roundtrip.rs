@@ -4,8 +4,10 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use vae::checkpoint::Source;
+use vae::checkpoint::families::SD2;
 use vae::figure::{Canvas, Roundtrip, Sweep};
 use vae::metrics::{difference, psnr, ssim};
+use vae::model::Scaling;
 use vae::noise::{Generator, add_uniform_noise};
 use vae::picture::Picture;
 
@@ -21,6 +23,7 @@ use super::output::Destination;
 use super::recipe::{Recipe, Stored, to_json};
 use super::record::{Record, Stages, SweepEntry, finite, timed};
 use super::resume::{Decision, Resume};
+use super::scaling;
 use super::session::Session;
 use super::show::Screen;
 use super::trace::Trace;
@@ -42,7 +45,7 @@ pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
     unused::check_quality(&args.quality, jobs.iter().map(|job| &job.destination).chain([&figure]), ui);
     unused::check_theme(args.theme.is_some(), is_sweep || figure != Destination::Nowhere, ui);
     unused::check_seed(&args.encoding, args.noise.is_some(), ui);
-    let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Sd2 };
+    let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Named(&SD2) };
     let session = Session::new(&args.model, default, ui)?;
     if args.inputs.is_empty() && args.model.model.is_none() {
         ui.note("note: using the sample picture and the small built-in model; --model sd2 selects Stable Diffusion's");
@@ -152,7 +155,7 @@ impl Run<'_> {
     /// Decodes once, with or without noise.
     fn once(&self, mut task: Task, noise: Option<f64>, mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
-        let encoded = self.encode(&mut task, &mut record.stages, &mut trace)?;
+        let encoded = self.encode(&mut task, &mut record, &mut trace)?;
         let (latents, decoded) = self.decode(&encoded, noise, &mut record.stages, &mut trace)?;
         record.trace = trace.into_rows();
         record.shape = Some(latents.dims().to_vec());
@@ -183,7 +186,7 @@ impl Run<'_> {
     /// each is equal to a run with this level alone.
     fn sweep(&self, mut task: Task, levels: &[f64], mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
-        let encoded = self.encode(&mut task, &mut record.stages, &mut trace)?;
+        let encoded = self.encode(&mut task, &mut record, &mut trace)?;
         let mut figure = Sweep::new(&record.input, &encoded.picture, levels.len())?;
         let mut all = Vec::with_capacity(levels.len());
         for &noise in levels {
@@ -209,16 +212,35 @@ impl Run<'_> {
         Ok(to_json(&recipe))
     }
 
-    fn encode(&self, task: &mut Task, stages: &mut Stages, trace: &mut Trace) -> Result<Encoded> {
-        let encoding = &self.args.encoding;
+    fn encode(&self, task: &mut Task, record: &mut Record, trace: &mut Trace) -> Result<Encoded> {
+        let (encoding, stages) = (&self.args.encoding, &mut record.stages);
         let (picture, _) = preprocess(&mut task.bytes, encoding, self.session, self.ui, stages)?;
         if !matches!(self.args.noise, Some(Levels::Sweep(_))) {
             let format = task.destination.picture_format(self.args.quality.value())?;
             format.check_size(picture.width(), picture.height())?;
         }
         let mut generator = Generator::new(encoding.seed());
-        let latents = encode_picture(&picture, encoding, &mut generator, self.session, stages, trace)?;
+        let scaling = self.scaling()?;
+        let latents =
+            encode_picture(&picture, encoding, scaling, &mut generator, self.session, stages, trace)?;
+        record.warnings.extend(scaling::check_encoded(
+            &latents,
+            &picture,
+            self.session.config()?.scaling.as_ref(),
+            self.session,
+        )?);
         Ok(Encoded { picture, latents, generator })
+    }
+
+    /// Returns how the network's latents are scaled: not at all if they are scaled already. Without noise, the scaling cancels out,
+    /// so that it need not be known.
+    fn scaling(&self) -> Result<Option<&Scaling>, Failure> {
+        let config = self.session.config()?;
+        match &self.args.noise {
+            _ if config.latents_are_scaled() => Ok(None),
+            Some(_) => self.session.scaling().map(Some),
+            None => Ok(config.scaling.as_ref()),
+        }
     }
 
     /// Adds the noise, and decodes. Returns the latents with noise, and the picture.
@@ -238,10 +260,10 @@ impl Run<'_> {
             }
             None => latents.clone(),
         };
-        let config = self.session.config()?;
         let size = (picture.width(), picture.height());
         self.session.check_memory(Work::Decode { size, resized: None })?;
-        let decoded = decode_latents(&config.unscale(&latents)?, self.session, stages, trace)?;
+        let z = self.scaling()?.map_or_else(|| Ok(latents.clone()), |scaling| scaling.unscale(&latents))?;
+        let decoded = decode_latents(&z, self.session, stages, trace)?;
         Ok((latents, decoded))
     }
 

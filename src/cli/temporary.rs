@@ -119,9 +119,19 @@ impl NewFile {
         Ok(Self(Temporary { path, file }))
     }
 
+    /// The open file, to write the content.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.0.file
+    }
+
     /// Writes all of the content and waits until the disk has it.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.file.write_all(bytes)?;
+        self.sync()
+    }
+
+    /// Waits until the disk has the content.
+    pub fn sync(&self) -> io::Result<()> {
         match self.0.file.sync_all() {
             Err(e) if is_unsupported(&e) => Ok(()),
             result => result,

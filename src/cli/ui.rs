@@ -75,6 +75,13 @@ impl Ui {
         }
     }
 
+    /// Prints a message of one line to stderr, if -v is given.
+    pub fn detail(&self, message: &str) {
+        if self.verbose {
+            self.note(message);
+        }
+    }
+
     /// Prints a line of a table that was asked for to stderr, also with -q.
     pub fn row(&self, line: &str) {
         self.suspend(|| write_stderr(line));

@@ -87,16 +87,8 @@ impl Header {
     pub fn latents(&self, values: &[u8]) -> Result<(String, Latents), LatentsError> {
         let (name, info) = self.find()?;
         assert_eq!(values.len(), info.data_offsets.1 - info.data_offsets.0, "the bytes of `{name}`");
-        let provenance = self.provenance()?;
+        let provenance = self.provenance()?.unwrap_or_default();
         Ok((name, Latents { tensor: read_tensor(info, values)?, provenance }))
-    }
-
-    /// Where the latents come from, as the metadata states; all `None` if the file is from another program.
-    ///
-    /// # Errors
-    /// [`LatentsError::Version`] or [`LatentsError::Metadata`].
-    pub fn provenance(&self) -> Result<Provenance, LatentsError> {
-        self.metadata().map_or(Ok(Provenance::default()), Provenance::from_metadata)
     }
 
     /// The number of bytes of the whole file.
@@ -115,6 +107,14 @@ impl Header {
     /// The metadata; `None` if the file is from another program.
     pub fn metadata(&self) -> Option<&HashMap<String, String>> {
         self.metadata.metadata().as_ref().filter(|metadata| is_ours(metadata))
+    }
+
+    /// Where the latents come from; `None` if the file is from another program.
+    ///
+    /// # Errors
+    /// [`LatentsError::Metadata`] or [`LatentsError::Version`] if a value cannot be read.
+    pub fn provenance(&self) -> Result<Option<Provenance>, LatentsError> {
+        self.metadata().map(Provenance::from_metadata).transpose()
     }
 
     /// Whether the file has as many bytes as the header states.

@@ -212,7 +212,7 @@ fn completions_and_help_cover_all_commands() {
         let run = vae(&folder, &format!("completions {shell}")).code(0);
         assert!(String::from_utf8_lossy(&run.stdout).contains("roundtrip"), "{shell}");
     }
-    for command in ["encode", "decode", "roundtrip", "grid", "inspect", "doctor", "completions"] {
+    for command in ["encode", "decode", "roundtrip", "grid", "inspect", "models", "doctor", "completions"] {
         let help = vae(&folder, &format!("{command} --help")).code(0);
         assert!(String::from_utf8_lossy(&help.stdout).contains("Example"), "{command}");
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::checkpoint::families::{Family, NamedModel};
+
 /// Why a file could not be loaded from the hub. An `endpoint` here never contains credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
@@ -32,9 +34,7 @@ pub enum HubError {
         revision: String,
     },
     /// Status 401 or 403.
-    #[error(
-        "{endpoint} refuses access to `{repo}` ({status}): it is private, gated or gone; accept its terms on its page, and set HF_TOKEN or run `hf auth login`"
-    )]
+    #[error("{endpoint} refuses access to `{repo}` ({status}): {}", permission(endpoint, repo, *status))]
     Refused {
         /// The hub.
         endpoint: String,
@@ -121,6 +121,27 @@ pub enum HubError {
         /// What was wrong.
         reason: String,
     },
+}
+
+/// Why a repository may be refused, and how to get access to it or to the same VAE.
+fn permission(endpoint: &str, repo: &str, status: u16) -> String {
+    let family = Family::of_repository(repo);
+    let gated = NamedModel::all().flat_map(|model| model.repositories).any(|r| r.gated && r.id == repo);
+    let why = if gated { "it is gated" } else { "it is private, gated or gone" };
+    let accept = format!("accept its terms at {endpoint}/{repo}");
+    let token = match status {
+        403 => {
+            "use a token (HF_TOKEN, or `hf auth login`) of the account that accepted them, which may read gated repositories"
+        }
+        _ => "set HF_TOKEN to a token of the account that accepted them, or run `hf auth login`",
+    };
+    let free = family
+        .and_then(Family::free_model)
+        .filter(|model| model.repositories.iter().any(|r| !r.gated && r.id != repo));
+    let free = free.map(|model| {
+        format!("; or use `--model {}`, a VAE of the same family that everybody can download", model.name)
+    });
+    format!("{why}; {accept}, and {token}{}", free.unwrap_or_default())
 }
 
 impl HubError {

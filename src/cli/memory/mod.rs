@@ -3,9 +3,11 @@
 //! | file | what |
 //! | --- | --- |
 //! | `limits` | how much memory is free: of the machine, of the container, of `ulimit` |
+//! | `maps` | how much a network needs |
 //! | `needs` | how much a picture needs |
 
 mod limits;
+mod maps;
 mod needs;
 
 use anyhow::{Result, bail};

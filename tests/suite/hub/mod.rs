@@ -1,7 +1,8 @@
 //! Downloads from a hub on this machine, which speaks the Hugging Face hub's protocol. In `faults`, it misbehaves;
-//! in `refresh`, its branches move.
+//! in `names`, it has the models that have names; in `refresh`, its branches move.
 
 mod faults;
+mod names;
 mod refresh;
 
 use std::fs::{self, File};
@@ -38,13 +39,17 @@ impl User {
     }
 
     fn encode(&self, options: &str, environment: &[(&str, &str)]) -> Run {
+        self.run(&format!("encode p.png -o l.safetensors {options}"), environment)
+    }
+
+    fn run(&self, line: &str, environment: &[(&str, &str)]) -> Run {
         let mut command = command(&self.folder);
         command
             .env_remove("HF_HUB_OFFLINE")
             .env("HF_ENDPOINT", &self.hub.endpoint)
             .env("VAE_HUB_RETRY_DELAY_MS", "1")
             .envs(environment.iter().copied());
-        command.args("encode p.png -o l.safetensors".split(' ')).args(options.split_whitespace());
+        command.args(line.split_whitespace());
         run(command)
     }
 
