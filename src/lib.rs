@@ -79,6 +79,7 @@ pub mod model;
 pub mod noise;
 pub mod numbers;
 pub mod picture;
+mod safetensors_header;
 pub mod statistics;
 #[cfg(feature = "cli")]
 pub mod stock;

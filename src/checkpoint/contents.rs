@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use safetensors::tensor::SafeTensors;
 use serde::Serialize;
 
-use super::table::Table;
+use super::safetensors::read;
+use super::table::TableError;
 
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,8 +33,11 @@ impl Contents {
     /// # Errors
     /// A human-readable reason if the file is not safetensors, is cut off, or does not match its header.
     pub fn of_file(bytes: &[u8]) -> Result<Self, String> {
-        let header = SafeTensors::read_metadata(bytes);
-        header.map(|(_, header)| Table::of_header(&header, 0).contents()).map_err(|e| e.to_string())
+        let table = read(&mut &*bytes, bytes.len() as u64);
+        table.map(|table| table.contents()).map_err(|e| match e {
+            TableError::Read(e) => e.to_string(),
+            TableError::Invalid(reason) => reason,
+        })
     }
 
     /// The tensor `name`.

@@ -22,6 +22,7 @@
 //! | [`contents`] | the names, types and shapes of a file's tensors, and its metadata |
 //! | [`modules`] | the tree of modules, from the tensors' names |
 //! | [`pipeline`] | the pipeline around the checkpoint, from `model_index.json` |
+//! | `small_file` | reads small files within a limit |
 
 pub mod built_in;
 pub mod contents;
@@ -40,6 +41,7 @@ pub mod pipeline;
 pub mod safetensors;
 mod shapes;
 pub mod single_file;
+mod small_file;
 mod table;
 mod vae_tensors;
 pub mod weights;
@@ -118,7 +120,7 @@ impl Variant {
     fn file_names(self, config: &Path) -> [&'static str; 2] {
         const FULL: &str = "diffusion_pytorch_model.safetensors";
         const FP16: &str = "diffusion_pytorch_model.fp16.safetensors";
-        let config = || Config::from_json(&std::fs::read_to_string(config).ok()?).ok();
+        let config = || Config::from_json(&small_file::read(config).ok()?).ok();
         match self {
             Self::Fp16 if !config().is_some_and(|config| config.force_upcast) => [FP16, FULL],
             _ => [FULL, FP16],
@@ -282,7 +284,7 @@ impl Checkpoint {
     }
 
     fn read(config: PathBuf, weights: PathBuf, origin: Origin) -> Result<Self, CheckpointError> {
-        let text = std::fs::read_to_string(&config)
+        let text = small_file::read(&config)
             .map_err(|reason| CheckpointError::Read { path: config.clone(), reason })?;
         let folder = config.parent().map(Path::to_path_buf);
         let config = parse_config(&text, &config)?;

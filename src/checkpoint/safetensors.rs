@@ -5,10 +5,12 @@ use std::io::Read;
 use safetensors::SafeTensorError;
 use safetensors::tensor::Metadata;
 
+use crate::safetensors_header::{MAX_HEADER, parse};
+
 use super::table::{Table, TableError};
 
-/// The longest header that the format allows, in bytes.
-const MAX_HEADER: u64 = 100_000_000;
+/// The longest header that the format allows, in bytes. Not all of them are read.
+const MAX_OF_FORMAT: u64 = 100_000_000;
 
 /// Whether a file starts like safetensors: with the length of the header in eight bytes, then the header, which is JSON.
 ///
@@ -16,7 +18,7 @@ const MAX_HEADER: u64 = 100_000_000;
 /// of a BMP file.
 pub fn is_safetensors(bytes: &[u8]) -> bool {
     let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
-    length.is_some_and(|length| length <= MAX_HEADER) && bytes.get(8) == Some(&b'{')
+    length.is_some_and(|length| length <= MAX_OF_FORMAT) && bytes.get(8) == Some(&b'{')
 }
 
 /// Reads and checks the header of a file of `len` bytes.
@@ -44,8 +46,7 @@ fn read_header(file: &mut impl Read, len: u64) -> Result<(Metadata, usize), Tabl
     }
     let mut text = vec![0; length as usize];
     file.read_exact(&mut text).map_err(TableError::Read)?;
-    let header: Metadata = serde_json::from_slice(&text)
-        .map_err(|e| invalid(SafeTensorError::InvalidHeaderDeserialization(e)))?;
+    let header = parse(&text).map_err(invalid)?;
     match start.checked_add(header.data_len() as u64) {
         Some(end) if end == len => Ok((header, start as usize)),
         _ => Err(invalid(SafeTensorError::MetadataIncompleteBuffer)),

@@ -4,7 +4,7 @@
 //! The config is that of a `config.json` beside the file or of the file's metadata, if it fits the tensors. Otherwise, it follows
 //! from their shapes, and the scaling is unknown.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -13,7 +13,9 @@ use crate::model::{Config, Network};
 use super::names::Names;
 use super::shapes::{self, Shapes};
 use super::vae_tensors::VaeTensors;
-use super::{Checkpoint, CheckpointError, Origin, Recognition, Weights, foreign, with_scaling_of};
+use super::{
+    Checkpoint, CheckpointError, Origin, Recognition, Weights, foreign, small_file, with_scaling_of,
+};
 
 /// The key of a `config.json` in the metadata of a file, which `vae convert-model` writes.
 pub const CONFIG_KEY: &str = "vae.config";
@@ -35,7 +37,7 @@ pub(super) fn open(path: &Path, origin: Origin) -> Result<Checkpoint, Checkpoint
     let stored = tensors.stored().iter();
     let shapes: Shapes = stored.map(|(name, entry)| (name.clone(), entry.shape.as_slice())).collect();
     let beside = path.with_file_name("config.json");
-    let declared = match fs::read_to_string(&beside) {
+    let declared = match small_file::read(&beside) {
         Ok(text) => Some(Declared { place: beside.display().to_string(), text }),
         Err(_) => contents
             .metadata

@@ -75,7 +75,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Messages")]
 pub struct Verbosity {
-    /// Print no messages except errors
+    /// Print no messages except errors and the table of --trace
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Print the time of each stage, and what decided the scaling factor
@@ -183,9 +183,9 @@ pub struct RoundtripArgs {
     /// decoded picture is then written only with -o
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "out_dir")]
     pub figure: Option<PathBuf>,
-    /// Colours of figures
-    #[arg(long, value_name = "THEME", default_value = "light")]
-    pub theme: ThemeChoice,
+    /// Colours of figures [default: light]
+    #[arg(long, value_name = "THEME")]
+    pub theme: Option<ThemeChoice>,
     /// Fail (exit code 1) if the PSNR is below DB; outputs are still written
     #[arg(long, value_name = "DB", value_parser = decibels)]
     pub min_psnr: Option<f64>,
@@ -326,9 +326,9 @@ pub struct OutputArgs {
 /// How pictures are encoded.
 #[derive(Debug, Args)]
 pub struct Encoding {
-    /// Seed of the random numbers; every picture starts with the same seed
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
-    pub seed: u64,
+    /// Seed of the random numbers; every picture starts with the same seed [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<u64>,
     /// Use the mean of the posterior instead of a sample
     #[arg(long)]
     pub mean: bool,
@@ -343,6 +343,13 @@ pub struct Encoding {
     pub icc: IccChoice,
 }
 
+impl Encoding {
+    /// The seed that is given, or the default.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+}
+
 /// What to do with the colour profile of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum IccChoice {
@@ -355,9 +362,16 @@ pub enum IccChoice {
 /// How pictures are compressed.
 #[derive(Debug, Args)]
 pub struct Quality {
-    /// JPEG quality, 1 to 100
-    #[arg(long, value_name = "N", default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub quality: u8,
+    /// JPEG quality, 1 to 100 [default: 95]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: Option<u8>,
+}
+
+impl Quality {
+    /// The quality that is given, or the default.
+    pub fn value(&self) -> u8 {
+        self.quality.unwrap_or(95)
+    }
 }
 
 /// How the latents of the model are scaled, whatever the checkpoint says.
@@ -489,8 +503,9 @@ impl ComputeDtype {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum ThemeChoice {
+    #[default]
     Light,
     Dark,
 }

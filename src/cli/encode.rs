@@ -24,6 +24,7 @@ use super::scaling;
 use super::session::Session;
 use super::trace::Trace;
 use super::ui::Ui;
+use super::unused;
 
 const NAMING: Naming = Naming { alone: None, suffix: ".safetensors", pictures: |_| 1 };
 
@@ -34,6 +35,7 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("latents are safetensors, but {name} names a picture")));
     }
     let ui = &ui.with_bar(jobs.len());
+    unused::check_seed(&args.encoding, false, ui);
     let session = Session::new(&args.model, Source::Named(&SD2), ui)?;
     jobs::run(&jobs, ui, |job| ui.report(&encode(args, job, &session, ui)?))
 }
@@ -41,7 +43,7 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
 fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Record> {
     let mut record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
     let recipe = Recipe::of_encode(args, session);
-    let mut bytes = InputBytes::new(&job.input);
+    let mut bytes = InputBytes::of_picture(&job.input);
     let resume = Resume { session, keep_existing: args.output.keep_existing };
     let destination = match resume.decide(&job.destination, &recipe, &mut bytes)? {
         Decision::Keep { checked, .. } => return Ok(Record { skipped: true, checked, ..record }),
@@ -52,7 +54,7 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     };
     let stages = &mut record.stages;
     let (picture, original_size) = preprocess(&mut bytes, &args.encoding, session, ui, stages)?;
-    let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
+    let (mut generator, mut trace) = (Generator::new(args.encoding.seed()), Trace::new(args.trace, ui));
     let config = timed(&mut stages.load_ms, || session.config())?;
     let scaling = match args.unscaled == config.latents_are_scaled() {
         true => Some(session.scaling()?),
@@ -67,7 +69,7 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
 
     let mut provenance = session.provenance(!args.unscaled)?;
     let mean = args.encoding.mean || session.config()?.draws_mean();
-    provenance.draw = Some(if mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
+    provenance.draw = Some(if mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed() } });
     provenance.precision = stages.encode.dtype.map(str::to_string);
     provenance.original_size = Some(original_size);
     provenance.encoded_size = Some((picture.width(), picture.height()));

@@ -9,9 +9,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use vae::checkpoint::safetensors::is_safetensors;
-use vae::latents::{Header, LatentsError};
+use vae::latents::{Header, Latents, LatentsError};
 
 use super::jobs::Input;
+use super::memory::check_bytes;
+use super::read::Wanted;
 use super::recipe::Stored;
 
 /// A file counts as older than a result only if it changed at least so long before. File systems round times (FAT to
@@ -24,6 +26,8 @@ const BLOCK: u64 = 4096;
 /// One input, and its content once that has been read.
 pub struct InputBytes<'a> {
     input: &'a Input,
+    wanted: Wanted,
+    /// The content, unless the input is a file of latents, of which only the latents are kept in memory.
     bytes: Option<Vec<u8>>,
     identity: Option<Identity>,
     /// The state of the file before it was read.
@@ -41,8 +45,14 @@ struct Identity {
 type State = (u64, Option<SystemTime>);
 
 impl<'a> InputBytes<'a> {
-    pub fn new(input: &'a Input) -> Self {
-        Self { input, bytes: None, identity: None, state: None }
+    /// A picture.
+    pub fn of_picture(input: &'a Input) -> Self {
+        Self { input, wanted: Wanted::Picture, bytes: None, identity: None, state: None }
+    }
+
+    /// Latents.
+    pub fn of_latents(input: &'a Input) -> Self {
+        Self { wanted: Wanted::Any, ..Self::of_picture(input) }
     }
 
     /// Returns the path if the input is a regular file.
@@ -57,19 +67,36 @@ impl<'a> InputBytes<'a> {
     fn read(&mut self) -> Result<&Identity> {
         if self.identity.is_none() {
             self.state = self.file().and_then(|path| state(path).ok());
-            let bytes = self.input.bytes()?;
-            let size = bytes.len() as u64;
-            let sample = sample(&mut Cursor::new(&bytes), size)?;
-            self.identity = Some(Identity { size, sha256: hex(&Sha256::digest(&bytes)), sample });
-            self.bytes = Some(bytes);
+            self.identity = Some(match self.latents_file() {
+                Some(path) => Identity::of(File::open(path)?)?,
+                None => Identity::of(Cursor::new(self.bytes.insert(self.input.bytes(self.wanted)?)))?,
+            });
         }
         self.identity.as_ref().context("the input was not read")
     }
 
-    /// Returns the content, which can be taken once.
+    /// Returns the path if the input is a regular file of latents, which can be read in parts.
+    fn latents_file(&self) -> Option<&'a Path> {
+        self.file().filter(|_| self.wanted == Wanted::Any)
+    }
+
+    /// Returns the content of a picture, which can be taken once.
     pub fn take(&mut self) -> Result<Vec<u8>> {
         self.read()?;
         self.bytes.take().context("the input was read twice")
+    }
+
+    /// Returns the latents. No other tensor of a file is kept in memory.
+    ///
+    /// # Errors
+    /// If they cannot be read, do not fit into memory, or have values that are NaN or infinite.
+    pub fn take_latents(&mut self) -> Result<Latents> {
+        self.read()?; // first, so that a change meanwhile is noticed
+        let (_, latents) = match self.latents_file() {
+            Some(path) => read_latents(path)?,
+            None => latents_of(&self.bytes.take().context("the input was read twice")?)?,
+        };
+        Ok(Latents::new(latents.tensor, latents.provenance)?)
     }
 
     /// Returns the header of latents. No more than that is read of a file.
@@ -124,11 +151,57 @@ impl<'a> InputBytes<'a> {
         let (Some(path), Some(before), Some(identity)) = (self.file(), self.state, &self.identity) else {
             return Ok(());
         };
-        if state(path)? != before && hex(&Sha256::digest(self.input.bytes()?)) != identity.sha256 {
+        if state(path)? != before && Identity::of(File::open(path)?)?.sha256 != identity.sha256 {
             bail!("the file changed while it was being processed: run the command again");
         }
         Ok(())
     }
+}
+
+impl Identity {
+    /// Reads the whole input.
+    fn of(mut input: impl Read + Seek) -> io::Result<Self> {
+        let (mut sha256, mut buffer, mut size) = (Sha256::new(), vec![0; 1 << 20], 0);
+        loop {
+            match input.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    sha256.update(&buffer[..count]);
+                    size += count as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Self { size, sha256: hex(&sha256.finalize()), sample: sample(&mut input, size)? })
+    }
+}
+
+/// Reads the latents of a file, and the name of their tensor. Of the other tensors, nothing is read.
+pub fn read_latents(path: &Path) -> Result<(String, Latents)> {
+    let header = Header::open(path)?;
+    let range = header.values()?;
+    let stored = range.end - range.start;
+    check_latents(&header, stored)?;
+    let mut bytes = vec![0; stored as usize];
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(range.start))?;
+    file.read_exact(&mut bytes)?;
+    Ok(header.latents(&bytes)?)
+}
+
+/// Returns the latents in the content of a file, and the name of their tensor.
+pub fn latents_of(bytes: &[u8]) -> Result<(String, Latents)> {
+    check_latents(&Header::read(bytes, bytes.len() as u64)?, 0)?;
+    Ok(Latents::peek(bytes)?)
+}
+
+/// Fails if there is not enough memory for `stored` bytes and for what is made of the latents.
+fn check_latents(header: &Header, stored: u64) -> Result<()> {
+    /// Bytes of a value: in f32, and copies to check, to unscale and to describe it.
+    const VALUE: u64 = 16;
+    let values = header.shape()?.iter().fold(1u64, |values, &side| values.saturating_mul(side as u64));
+    check_bytes(values.saturating_mul(VALUE).saturating_add(stored), "reading the latents")
 }
 
 /// Returns the first bytes, by which a picture is recognized.
@@ -204,7 +277,7 @@ mod tests {
         let path = folder.path().join("input");
         fs::write(&path, (0..SIZE).map(|i| (i % 251) as u8).collect::<Vec<_>>()).expect("a file");
         let input = Input::File(path);
-        let stored = InputBytes::new(&input).describe().expect("readable");
+        let stored = InputBytes::of_picture(&input).describe().expect("readable");
         (folder, input, stored.map(|(key, value)| (key.to_string(), value)).into())
     }
 
@@ -218,10 +291,10 @@ mod tests {
     fn the_digest_decides_about_a_file_that_is_not_older() {
         let (_folder, input, stored) = input();
         let now = SystemTime::now();
-        assert!(InputBytes::new(&input).is(&stored, now).expect("readable"));
+        assert!(InputBytes::of_picture(&input).is(&stored, now).expect("readable"));
         write_at(&input, 10_000, b"other"); // not in the sample
         for made in [now, SystemTime::now(), SystemTime::UNIX_EPOCH] {
-            assert!(!InputBytes::new(&input).is(&stored, made).expect("readable"));
+            assert!(!InputBytes::of_picture(&input).is(&stored, made).expect("readable"));
         }
     }
 
@@ -230,7 +303,8 @@ mod tests {
     fn a_file_that_is_older_is_not_read_as_a_whole() {
         let (_folder, input, mut stored) = input();
         stored.insert("input_sha256".into(), "not computed".into());
-        let is = |later| InputBytes::new(&input).is(&stored, SystemTime::now() + later).expect("readable");
+        let is =
+            |later| InputBytes::of_picture(&input).is(&stored, SystemTime::now() + later).expect("readable");
         assert!(is(MARGIN + Duration::from_secs(60)));
         assert!(!is(Duration::ZERO));
         for at in [0, SIZE as u64 / 2, SIZE as u64 - 5] {
@@ -249,7 +323,7 @@ mod tests {
     #[test]
     fn a_change_during_the_work_is_an_error() {
         let (_folder, input, _) = input();
-        let mut input_bytes = InputBytes::new(&input);
+        let mut input_bytes = InputBytes::of_picture(&input);
         input_bytes.take().expect("readable");
         input_bytes.check_unchanged().expect("unchanged");
         write_at(&input, 0, &[0, 1, 2, 3]); // the same bytes

@@ -30,6 +30,7 @@
 //! | `record` | the result of one input: its text, its JSON, its timings |
 //! | `progress` | the progress bar of a download |
 //! | `ui` | messages and progress on stderr, results on stdout |
+//! | `unused` | notes about options that have no effect |
 //! | `failure` | the errors that end a run, and their exit codes |
 
 pub mod args;
@@ -66,6 +67,7 @@ mod show;
 mod temporary;
 mod trace;
 mod ui;
+mod unused;
 
 use std::{env, process};
 

@@ -59,7 +59,7 @@ impl Recipe {
             },
         );
         if let Some(Levels::Sweep(_)) = args.noise {
-            recipe.set("theme", if let ThemeChoice::Dark = args.theme { "dark" } else { "light" });
+            recipe.set("theme", if let Some(ThemeChoice::Dark) = args.theme { "dark" } else { "light" });
         }
         recipe
     }
@@ -89,10 +89,10 @@ impl Recipe {
     }
 
     fn encoding(&mut self, encoding: &Encoding) {
-        let Encoding { seed, mean, multiple, background: Background([r, g, b]), icc } = encoding;
+        let Encoding { seed: _, mean, multiple, background: Background([r, g, b]), icc } = encoding;
         self.set("posterior", if *mean { "mean" } else { "sample" });
         if !mean {
-            self.set("seed", seed);
+            self.set("seed", encoding.seed());
         }
         self.set("multiple", multiple);
         self.set("background", format!("#{r:02x}{g:02x}{b:02x}"));

@@ -28,6 +28,7 @@ use super::session::Session;
 use super::show::Screen;
 use super::trace::Trace;
 use super::ui::Ui;
+use super::unused;
 
 const NAMING: Naming = Naming { alone: Some("roundtrip.png"), suffix: "-roundtrip.png", pictures: |_| 1 };
 
@@ -35,11 +36,15 @@ pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
     let mut jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
     let figure = plan_figure(args, &mut jobs, ui)?;
     for destination in jobs.iter().map(|job| &job.destination).chain([&figure]) {
-        destination.picture_format(args.quality.quality)?;
+        destination.picture_format(args.quality.value())?;
     }
     let screen = Screen::open(&args.show, jobs.iter().map(|job| &job.destination).chain([&figure]), ui);
     screen.replace_unnamed(jobs.iter_mut().map(|job| &mut job.destination));
     let ui = &ui.with_bar(jobs.len());
+    let is_sweep = matches!(args.noise, Some(Levels::Sweep(_)));
+    unused::check_quality(&args.quality, jobs.iter().map(|job| &job.destination).chain([&figure]), ui);
+    unused::check_theme(args.theme.is_some(), is_sweep || figure != Destination::Nowhere, ui);
+    unused::check_seed(&args.encoding, args.noise.is_some(), ui);
     let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Named(&SD2) };
     let session = Session::new(&args.model, default, ui)?;
     if args.inputs.is_empty() && args.model.model.is_none() {
@@ -100,9 +105,9 @@ impl Run<'_> {
     fn roundtrip(&self, job: &Job) -> Result<Record> {
         let mut record =
             Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
-        let mut bytes = InputBytes::new(&job.input);
+        let mut bytes = InputBytes::of_picture(&job.input);
         let mut recipe = Recipe::of_roundtrip(self.args, self.session);
-        recipe.set_format(job.destination.picture_format(self.args.quality.quality)?);
+        recipe.set_format(job.destination.picture_format(self.args.quality.value())?);
         let resume = Resume { session: self.session, keep_existing: self.args.output.keep_existing };
         let destination = match resume.decide(&job.destination, &recipe, &mut bytes)? {
             Decision::Keep { stored, checked } => {
@@ -159,7 +164,7 @@ impl Run<'_> {
         if task.destination != Destination::Nowhere {
             task.recipe.set("psnr", psnr);
             let description = self.describe(&mut task)?;
-            let format = task.destination.picture_format(self.args.quality.quality)?;
+            let format = task.destination.picture_format(self.args.quality.value())?;
             timed(&mut stages.write_ms, || {
                 task.destination.write(&decoded.to_file_bytes_with(format, &description)?)
             })?;
@@ -168,7 +173,7 @@ impl Run<'_> {
             let name = &record.input;
             let original = &encoded.picture;
             let figure = Roundtrip { name, original, decoded: &decoded, latents: &latents, noise };
-            let canvas = figure.draw(self.args.theme.theme())?;
+            let canvas = figure.draw(self.args.theme.unwrap_or_default().theme())?;
             self.write(&self.figure, &canvas, None, stages)?;
             record.figure = self.figure.name();
         } else {
@@ -195,7 +200,7 @@ impl Run<'_> {
         record.shape = Some(encoded.latents.dims().to_vec());
         task.recipe.set("psnr", all.join(","));
         let description = self.describe(&mut task)?;
-        let canvas = figure.draw(self.args.theme.theme())?;
+        let canvas = figure.draw(self.args.theme.unwrap_or_default().theme())?;
         self.write(&task.destination, &canvas, Some(&description), &mut record.stages)?;
         Ok(record)
     }
@@ -211,10 +216,10 @@ impl Run<'_> {
         let (encoding, stages) = (&self.args.encoding, &mut record.stages);
         let (picture, _) = preprocess(&mut task.bytes, encoding, self.session, self.ui, stages)?;
         if !matches!(self.args.noise, Some(Levels::Sweep(_))) {
-            let format = task.destination.picture_format(self.args.quality.quality)?;
+            let format = task.destination.picture_format(self.args.quality.value())?;
             format.check_size(picture.width(), picture.height())?;
         }
-        let mut generator = Generator::new(encoding.seed);
+        let mut generator = Generator::new(encoding.seed());
         let scaling = self.scaling()?;
         let latents =
             encode_picture(&picture, encoding, scaling, &mut generator, self.session, stages, trace)?;
@@ -271,7 +276,7 @@ impl Run<'_> {
         stages: &mut Stages,
     ) -> Result<()> {
         if *destination != Destination::Nowhere {
-            let format = destination.picture_format(self.args.quality.quality)?;
+            let format = destination.picture_format(self.args.quality.value())?;
             timed(&mut stages.write_ms, || {
                 destination.write(&match description {
                     Some(description) => canvas.to_file_bytes_with(format, description)?,

@@ -5,8 +5,8 @@ use candle_core::Tensor;
 
 use vae::checkpoint::Family;
 use vae::checkpoint::evidence::describe;
-use vae::latents::Latents;
 use vae::latents::summary::{looks_scaled, usual_rms};
+use vae::latents::{Latents, Provenance};
 use vae::model::{Config, Scaling, UnknownScaling};
 use vae::picture::Picture;
 use vae::statistics::Statistics;
@@ -40,37 +40,41 @@ const LEAST_PIXELS: usize = 32 * 32;
 /// # Errors
 /// If the latents are not such, and neither their file nor the model states how they are scaled.
 pub fn for_network(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Tensor> {
-    Ok(match (is_scaled(latents, args), config.latents_are_scaled()) {
-        (true, false) => scaling(latents, config)?.unscale(&latents.tensor)?,
-        (false, true) => scaling(latents, config)?.scale(&latents.tensor)?,
+    Ok(match (is_scaled(&latents.provenance, args), config.latents_are_scaled()) {
+        (true, false) => scaling(&latents.provenance, config)?.unscale(&latents.tensor)?,
+        (false, true) => scaling(&latents.provenance, config)?.scale(&latents.tensor)?,
         _ => latents.tensor.clone(),
     })
 }
 
 /// Whether latents are scaled. The metadata of the file decides. Without it, they count as scaled, unless `--unscaled` is
 /// given.
-pub fn is_scaled(latents: &Latents, args: &DecodeArgs) -> bool {
-    latents.provenance.scaled.unwrap_or(!args.unscaled)
+fn is_scaled(provenance: &Provenance, args: &DecodeArgs) -> bool {
+    provenance.scaled.unwrap_or(!args.unscaled)
 }
 
 /// How latents are scaled, or would be: as the metadata of the file states, or else as the model.
-fn scaling<'a>(latents: &'a Latents, config: &'a Config) -> Result<&'a Scaling, UnknownScaling> {
-    latents.provenance.scaling.as_ref().map_or_else(|| config.scaling(), Ok)
+fn scaling<'a>(provenance: &'a Provenance, config: &'a Config) -> Result<&'a Scaling, UnknownScaling> {
+    provenance.scaling.as_ref().map_or_else(|| config.scaling(), Ok)
 }
 
 /// Whether the scaling of the model is needed to decode these latents.
-pub fn needs_that_of_model(latents: &Latents, config: &Config, args: &DecodeArgs) -> bool {
-    is_scaled(latents, args) != config.latents_are_scaled() && latents.provenance.scaling.is_none()
+pub fn needs_that_of_model(provenance: &Provenance, config: &Config, args: &DecodeArgs) -> bool {
+    is_scaled(provenance, args) != config.latents_are_scaled() && provenance.scaling.is_none()
 }
 
-/// Returns the width and height of the decoded picture.
+/// Returns the width and height of the decoded picture of latents of this shape.
 ///
 /// # Errors
 /// Those of [`for_network`], or if the latents have another number of channels than those of the model.
-pub fn picture_size(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Size> {
-    let (_, channels, height, width) = latents.tensor.dims4()?;
-    let is_scaled = is_scaled(latents, args) && !config.latents_are_scaled();
-    let patch = if is_scaled { scaling(latents, config)?.patch } else { 1 };
+pub fn picture_size(
+    [_, channels, height, width]: [usize; 4],
+    provenance: &Provenance,
+    config: &Config,
+    args: &DecodeArgs,
+) -> Result<Size> {
+    let is_scaled = is_scaled(provenance, args) && !config.latents_are_scaled();
+    let patch = if is_scaled { scaling(provenance, config)?.patch } else { 1 };
     let decoded = config.latent_channels * patch * patch;
     if channels != decoded {
         bail!("the latents have {channels} channels, but the model decodes {decoded}");
@@ -93,7 +97,7 @@ pub fn check_family(latents: &Latents, config: &Config, model: &str) -> Option<S
 
 /// Returns a warning if the values do not look as they should, or if the metadata contradicts an option.
 pub fn check(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Option<String>> {
-    let scaled = is_scaled(latents, args);
+    let scaled = is_scaled(&latents.provenance, args);
     let word = |scaled: bool| if scaled { "scaled" } else { "unscaled" };
     let is_stated = latents.provenance.scaled.is_some();
     if is_stated && (args.scaled && !scaled || args.unscaled && scaled) {
@@ -108,7 +112,7 @@ pub fn check(latents: &Latents, config: &Config, args: &DecodeArgs) -> Result<Op
             "its metadata states that the latents are scaled by {stated}; {option} is ignored"
         )));
     }
-    let Ok(scaling) = scaling(latents, config) else { return Ok(None) };
+    let Ok(scaling) = scaling(&latents.provenance, config) else { return Ok(None) };
     let rms = Statistics::of(&latents.tensor.flatten_all()?.to_vec1::<f32>()?).rms();
     let unscaled = usual_rms(scaling);
     let usual =

@@ -226,7 +226,13 @@ impl Claim {
                 return Ok(Some(claim));
             }
             let mut live = live();
-            let Some(file) = open_claim(&path)? else { continue };
+            let file = match open_claim(&path) {
+                Ok(None) => continue,
+                Ok(Some(file)) if file.metadata()?.is_file() => file,
+                Err(e) if fs::symlink_metadata(&path).is_ok_and(|there| there.is_file()) => return Err(e),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(e),
+                _ => return Ok(Some(Self::none())), // a link, a pipe or a folder, not by this program
+            };
             match file.try_lock() {
                 _ if path.is_symlink() => return Ok(Some(Self::none())), // not by this program
                 Ok(()) if is_same_file(&file.metadata(), &fs::symlink_metadata(&path)) => {
@@ -261,17 +267,21 @@ impl Claim {
             file.path = path.to_path_buf();
         }
         drop(live); // before the file, which needs the lock to be removed
-        renamed.is_ok().then_some(Self { file: Some(file) })
+        renamed.is_ok().then(|| Self { file: Some(file) }) // else the file is removed, so that others can claim its output
     }
 }
 
 /// Creates the file of a claim, or opens that of another process or user. Returns `None` if it has just been removed.
+/// Links are not followed, and a pipe that somebody has put there is not waited for.
 fn open_claim(path: &Path) -> io::Result<Option<File>> {
     match File::options().create_new(true).write(true).open(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         result => return result.map(Some),
     }
-    match File::options().write(true).open(path).or_else(|_| File::open(path)) {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match options.write(true).open(path).or_else(|_| options.write(false).read(true).open(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
     }

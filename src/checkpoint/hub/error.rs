@@ -8,7 +8,7 @@ use crate::checkpoint::families::{Family, NamedModel};
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// Offline, and not in the cache.
-    #[error("{repo} is not in the cache {}, and HF_HUB_OFFLINE is set: unset it to download the model, or set HF_HUB_CACHE to the cache that contains it", cache.display())]
+    #[error("{repo} is not in the cache {}, and HF_HUB_OFFLINE is set: unset it to download the model, or set HF_HUB_CACHE to the cache that contains it; for a first try, --model tiny needs no download", cache.display())]
     Offline {
         /// The repository.
         repo: String,
@@ -45,7 +45,7 @@ pub enum HubError {
     },
     /// No connection, or one that broke.
     #[error(
-        "cannot reach {endpoint}: {reason}; check the network (a proxy is taken from HTTPS_PROXY), or download the model on another machine and pass its folder to --model"
+        "cannot reach {endpoint}: {reason}; check the network (a proxy is taken from HTTPS_PROXY), or download the model on another machine and pass its folder to --model; for a first try, --model tiny needs no network"
     )]
     Network {
         /// The hub, or the host that it redirected to.
@@ -72,6 +72,16 @@ pub enum HubError {
         file: String,
         /// What went wrong.
         reason: String,
+    },
+    /// A `config.json` or another small file that is too large to be one.
+    #[error(
+        "`{file}` is larger than {limit} bytes, which is the limit for such a file; check the name of the model"
+    )]
+    TooLarge {
+        /// The repository and the file in it.
+        file: String,
+        /// The largest size in bytes.
+        limit: u64,
     },
     /// The bytes are not those that the hub announced.
     #[error(

@@ -45,24 +45,26 @@ enum LatentsReport<'a> {
     },
 }
 
-/// Describes a safetensors file with these contents. `read` reads all of it, and is called if it has latents.
+/// Describes a safetensors file with these contents. `read` reads the latents, and is called if it has some.
 pub fn inspect(
     job: &Job,
     contents: &Contents,
-    read: impl FnOnce() -> Result<Vec<u8>>,
+    read: impl FnOnce() -> Result<(String, Latents)>,
     ui: &Ui,
 ) -> Result<()> {
     let shapes: Vec<_> = contents.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
     let latents = match find_latents(&shapes) {
-        Ok(_) => Latents::peek(&read()?),
-        Err(e) => Err(e),
+        Ok(_) => read(),
+        Err(e) => Err(e.into()),
     };
     let (name, latents) = match latents {
         Ok(found) => found,
-        Err(LatentsError::Tensor(reason)) if job.destination == Destination::Stdout => {
-            return print_contents(job, contents, &reason, ui);
-        }
-        Err(other) => return Err(other.into()),
+        Err(other) => match other.downcast_ref() {
+            Some(LatentsError::Tensor(reason)) if job.destination == Destination::Stdout => {
+                return print_contents(job, contents, reason, ui);
+            }
+            _ => return Err(other),
+        },
     };
     let Some(tensor) = contents.tensors.iter().find(|tensor| tensor.name == name) else {
         bail!("the header does not list `{name}`");

@@ -26,8 +26,10 @@ use vae::picture::Format;
 
 use super::args::InspectArgs;
 use super::failure::Failure;
+use super::input::{latents_of, read_latents};
 use super::jobs::{self, Input, Job};
 use super::output::Destination;
+use super::read::Wanted;
 use super::ui::Ui;
 
 pub fn run(args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
@@ -59,7 +61,7 @@ fn inspect_file(args: &InspectArgs, job: &Job, ui: &Ui) -> Result<()> {
         let start = first_bytes(path)?;
         if is_safetensors(&start) {
             return match Weights::open(path) {
-                Ok(file) => latents::inspect(job, &file.contents(), || job.input.bytes(), ui),
+                Ok(file) => latents::inspect(job, &file.contents(), || read_latents(path), ui),
                 Err(CheckpointError::Weights { reason, .. }) => Err(LatentsError::Format(reason).into()),
                 Err(other) => Err(other.into()),
             };
@@ -68,10 +70,10 @@ fn inspect_file(args: &InspectArgs, job: &Job, ui: &Ui) -> Result<()> {
             return pickle::inspect(args, job, File::open(path)?, container, ui);
         }
     }
-    let bytes = job.input.bytes()?;
+    let bytes = job.input.bytes(Wanted::Any)?;
     if is_safetensors(&bytes) {
         let contents = Contents::of_file(&bytes).map_err(LatentsError::Format)?;
-        return latents::inspect(job, &contents, || Ok(bytes), ui);
+        return latents::inspect(job, &contents, || latents_of(&bytes), ui);
     }
     if let Some(container) = Container::of(&bytes) {
         return pickle::inspect(args, job, Cursor::new(bytes), container, ui);

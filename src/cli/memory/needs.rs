@@ -22,6 +22,15 @@ pub enum Work {
         /// What both sides are rounded down to a multiple of.
         multiple: usize,
     },
+    /// Reads a picture, and pastes it onto a canvas.
+    Read {
+        /// Bytes of the picture file.
+        file: usize,
+        /// The size of the picture in the file.
+        original: Size,
+        /// The size of the canvas; empty if there is none.
+        canvas: Size,
+    },
     /// Decodes latents into a picture.
     Decode {
         /// The size of the decoded picture.
@@ -36,6 +45,8 @@ pub enum Work {
 const READ: u64 = 48;
 /// Bytes per pixel that the allocator keeps of what was freed before.
 const FREED: u64 = 12;
+/// Bytes per pixel of a canvas.
+const CANVAS: u64 = 3;
 /// Bytes per pixel to write a picture, of the bytes and the file.
 const WRITE: u64 = 12;
 
@@ -46,7 +57,7 @@ impl Work {
     /// The size of the picture that the model encodes or decodes; for messages.
     pub fn size(self) -> Size {
         match self {
-            Self::Encode { original, .. } => original,
+            Self::Encode { original, .. } | Self::Read { original, .. } => original,
             Self::Decode { size, .. } => size,
         }
     }
@@ -60,6 +71,9 @@ impl Work {
                 let pixels = area((original.0 - original.0 % multiple, original.1 - original.1 % multiple));
                 let read = READ * area(original) + file as u64;
                 read.max((2 * PIXEL + FREED) * pixels + network(Half::Encoder, pixels))
+            }
+            Self::Read { file, original, canvas } => {
+                READ * area(original) + file as u64 + (CANVAS + WRITE) * area(canvas)
             }
             Self::Decode { size, resized } => {
                 let resize = resized.map_or(0, |to| {
@@ -76,6 +90,7 @@ impl Work {
     pub fn largest(self, free: u64, config: Option<&Config>, threads: usize) -> Option<Size> {
         let step = match self {
             Self::Encode { multiple, .. } => multiple,
+            Self::Read { .. } => 1,
             Self::Decode { .. } => config.map_or(1, Config::downscale),
         };
         let (width, height) = self.size();
@@ -83,6 +98,7 @@ impl Work {
         let fits = |steps: usize| {
             let work = match self {
                 Self::Encode { file, multiple, .. } => Self::Encode { file, original: size(steps), multiple },
+                Self::Read { file, canvas, .. } => Self::Read { file, original: size(steps), canvas },
                 Self::Decode { .. } => Self::Decode { size: size(steps), resized: None },
             };
             work.needed(config, threads) <= free

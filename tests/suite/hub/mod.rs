@@ -180,7 +180,7 @@ fn redirects_on_the_hub_itself_are_followed_with_the_token() {
 #[test]
 fn offline_nothing_is_downloaded() {
     let user = User::with(Mood::Fine);
-    user.encode("", &[("HF_HUB_OFFLINE", "1")]).code(3).says(&[FIRST, "HF_HUB_OFFLINE"]);
+    user.encode("", &[("HF_HUB_OFFLINE", "1")]).code(3).says(&[FIRST, "HF_HUB_OFFLINE", "--model tiny"]);
     assert!(user.hub.requests().is_empty());
 }
 
@@ -188,7 +188,7 @@ fn offline_nothing_is_downloaded() {
 fn an_unreachable_hub_is_reported_with_its_endpoint() {
     let user = User::new([]);
     let nowhere = "http://127.0.0.1:9";
-    user.encode("", &[("HF_ENDPOINT", nowhere)]).code(3).says(&[nowhere, "network", "--model"]);
+    user.encode("", &[("HF_ENDPOINT", nowhere)]).code(3).says(&[nowhere, "network", "--model tiny"]);
     user.encode("", &[("HF_ENDPOINT", "hub.example")]).code(3).says(&["hub.example", "HF_ENDPOINT"]);
 }
 
