@@ -275,6 +275,15 @@ def deep(mode, kind):
     return file(image, kind)
 
 
+def webp_with_damaged_profile(picture):
+    """Adds the extended header and a colour profile that ends after its length. The fuzzer found such a file."""
+    header = struct.pack("<4sI", b"VP8X", 10) + bytes([0x20, 0, 0, 0])
+    width, height = struct.unpack("<HH", picture[26:30])
+    header += (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBP" + header + picture[12:] + struct.pack("<4sI", b"ICCP", 1000)
+    return struct.pack("<4sI", b"RIFF", len(body)) + body
+
+
 def pictures():
     grey_alpha = base("RGBA", (16, 12)).convert("LA")
     small, rgb = (16, 12), base("RGB")
@@ -301,6 +310,7 @@ def pictures():
         "lossy.webp": file(rgb, "WEBP", quality=40),
         "lossless.webp": file(base("RGBA", small), "WEBP", lossless=True, exif=upright(3)),
         "alpha.webp": file(base("RGBA", small), "WEBP", quality=30),
+        "damaged_profile.webp": webp_with_damaged_profile(file(rgb, "WEBP", quality=40)),
         "animated.webp": file(frames[0], "WEBP", save_all=True, append_images=frames[1:], quality=10),
         "animated.gif": file(frames[0], "GIF", save_all=True, append_images=frames[1:]),
         "transparent.gif": file(palette, "GIF", transparency=2, interlace=1),

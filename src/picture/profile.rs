@@ -54,10 +54,11 @@ impl Profile {
                 Ok(icc) => icc.map(|icc| Self::from_icc(&icc)),
                 Err(error) => Some(Self::broken(error)),
             },
-            Colors::Icc => match decoder.icc_profile().map_err(PictureError::Decode)? {
-                Some(icc) => Some(Self::from_icc(&icc)),
-                None if format == ImageFormat::Png => Some(Self::broken("it cannot be decompressed")),
-                None => None,
+            Colors::Icc => match decoder.icc_profile() {
+                Ok(Some(icc)) => Some(Self::from_icc(&icc)),
+                Ok(None) if format == ImageFormat::Png => Some(Self::broken("it cannot be decompressed")),
+                Ok(None) => None,
+                Err(error) => Some(Self::broken(error)),
             },
         })
     }
