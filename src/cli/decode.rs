@@ -12,9 +12,9 @@ use vae::picture::{MAX_PIXELS, Picture};
 use super::args::DecodeArgs;
 use super::failure::Failure;
 use super::input::InputBytes;
-use super::jobs::{self, Job, Naming};
+use super::jobs::{self, Job, Naming, Turn};
 use super::memory::{Size, Work};
-use super::output::{Destination, WrittenByAnother};
+use super::output::Destination;
 use super::recipe::{Recipe, to_json};
 use super::record::{Record, Stages, timed};
 use super::resume::{Decision, Resume};
@@ -36,7 +36,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
     let ui = &ui.with_bar(jobs.len());
     let session = &Session::new(&args.model, Source::Sd2, ui)?;
     let run = Run { args, screen, session, ui };
-    jobs::run(&jobs, ui, |job| run.decode(job))
+    jobs::run(&jobs, ui, |job, turn| run.decode(job, turn))
 }
 
 /// Returns the number of pictures in a file of latents, from its header; 1 if that cannot be read.
@@ -55,10 +55,12 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Decodes one file. The pictures of a batch are decoded one by one, which needs the memory of one.
-    fn decode(&self, job: &Job) -> Result<()> {
+    fn decode(&self, job: &Job, turn: Turn) -> Result<()> {
         let &Self { args, session, ui, .. } = self;
         let mut bytes = InputBytes::new(&job.input);
-        let results = self.plan(job, &mut bytes)?;
+        let plan = |bytes: &mut InputBytes| self.plan(job, bytes);
+        let (results, _claim) =
+            turn.plan(job, &mut bytes, plan, |results| results.iter().all(|result| result.kept().is_some()))?;
         if let Some(kept) = results.iter().map(PlannedResult::kept).collect::<Option<Vec<_>>>() {
             return kept.into_iter().try_for_each(|record| ui.report(record)); // without reading the values
         }
@@ -82,11 +84,11 @@ impl Run<'_> {
         warnings.extend(check_origin(&latents, session)?);
         warnings.extend(scaling::check(&latents, config, args)?);
         let z = scaling::unscale(&latents, config, args)?;
-        for (i, PlannedResult { recipe, destination, mut record }) in results.into_iter().enumerate() {
+        for (i, PlannedResult { recipe, destination, keeps, mut record }) in results.into_iter().enumerate() {
             // The first picture of a batch has the warnings and the time to read it.
             record.warnings = std::mem::take(&mut warnings);
             record.stages = std::mem::take(&mut stages);
-            if let Some(destination) = destination {
+            if !keeps {
                 let mut trace = Trace::new(args.trace, ui);
                 trace.tensor("latents", &latents.tensor.narrow(0, i, 1)?)?;
                 let z = z.narrow(0, i, 1)?;
@@ -100,11 +102,12 @@ impl Run<'_> {
                     let format = destination.picture_format(args.quality.quality)?;
                     bytes.check_unchanged()?;
                     let written = timed(&mut record.stages.write_ms, || {
-                        destination.write(&picture.to_file_bytes_with(format, &description)?)
-                    });
+                        let file = picture.to_file_bytes_with(format, &description)?;
+                        self.resume().write(&destination, &recipe, &mut bytes, &file)
+                    })?;
                     match written {
-                        Err(error) if error.is::<WrittenByAnother>() => record.skipped = true,
-                        result => result?,
+                        Decision::Make { because, .. } => record.remade = because,
+                        Decision::Keep { checked, .. } => (record.skipped, record.checked) = (true, checked),
                     }
                 }
                 self.screen.show(&picture.to_rgb8(), (picture.width(), picture.height()), ui);
@@ -114,10 +117,13 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn resume(&self) -> Resume<'_> {
+        Resume { session: self.session, keep_existing: self.args.output.keep_existing }
+    }
+
     /// Decides what happens to each picture of a file, whose header alone is read.
     fn plan(&self, job: &Job, bytes: &mut InputBytes) -> Result<Vec<PlannedResult>> {
         let [count, channels, height, width] = bytes.latents_header()?.shape()?;
-        let resume = Resume { session: self.session, keep_existing: self.args.output.keep_existing };
         let mut results = Vec::with_capacity(count);
         for (i, destination) in job.destination.numbered(count)?.into_iter().enumerate() {
             let mut recipe = Recipe::of_decode(self.args, self.session);
@@ -131,17 +137,11 @@ impl Run<'_> {
                 shape: Some(vec![1, channels, height, width]),
                 ..Record::default()
             };
-            let destination = match resume.decide(&destination, &recipe, bytes)? {
-                Decision::Keep { checked, .. } => {
-                    (record.skipped, record.checked) = (true, checked);
-                    None
-                }
-                Decision::Make { destination, because } => {
-                    record.remade = because;
-                    Some(destination)
-                }
-            };
-            results.push(PlannedResult { recipe, destination, record });
+            if let Decision::Keep { checked, .. } = self.resume().decide(&destination, &recipe, bytes)? {
+                (record.skipped, record.checked) = (true, checked);
+            }
+            let keeps = record.skipped;
+            results.push(PlannedResult { recipe, destination, keeps, record });
         }
         Ok(results)
     }
@@ -150,15 +150,16 @@ impl Run<'_> {
 /// One picture of a file of latents.
 struct PlannedResult {
     recipe: Recipe,
-    /// Where it is written; `None` if the picture of an earlier run is kept.
-    destination: Option<Destination>,
+    destination: Destination,
+    /// Whether the picture of an earlier run is kept.
+    keeps: bool,
     record: Record,
 }
 
 impl PlannedResult {
     /// Returns the record of a picture that is kept.
     fn kept(&self) -> Option<&Record> {
-        self.destination.is_none().then_some(&self.record)
+        self.keeps.then_some(&self.record)
     }
 }
 

@@ -1,31 +1,25 @@
 //! The content of an input. It is read once, and it can be compared with the input that a result was made from.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use vae::latents::{Header, LatentsError};
 
+use super::input_digests::{InputDigests, Sha256Bytes, State};
 use super::inspect::is_safetensors;
 use super::jobs::Input;
 use super::recipe::Stored;
-
-/// A file counts as older than a result only if it changed at least so long before. File systems round times (FAT to
-/// 2 seconds), and a result is written a moment after the last look at its input.
-const MARGIN: Duration = Duration::from_secs(2);
-
-/// The number of bytes at the start, in the middle and at the end of a file that are its sample.
-const BLOCK: u64 = 4096;
 
 /// One input, and its content once that has been read.
 pub struct InputBytes<'a> {
     input: &'a Input,
     bytes: Option<Vec<u8>>,
     identity: Option<Identity>,
+    digests: &'a InputDigests,
     /// The state of the file before it was read.
     state: Option<State>,
 }
@@ -33,16 +27,16 @@ pub struct InputBytes<'a> {
 /// What a result stores about the content of its input.
 struct Identity {
     size: u64,
-    sha256: String,
-    sample: String,
+    sha256: Sha256Bytes,
 }
-
-/// The size and the time of the last change of a file.
-type State = (u64, Option<SystemTime>);
 
 impl<'a> InputBytes<'a> {
     pub fn new(input: &'a Input) -> Self {
-        Self { input, bytes: None, identity: None, state: None }
+        Self::with_digests(input, InputDigests::of_user())
+    }
+
+    fn with_digests(input: &'a Input, digests: &'a InputDigests) -> Self {
+        Self { input, bytes: None, identity: None, digests, state: None }
     }
 
     /// Returns the path if the input is a regular file.
@@ -56,14 +50,23 @@ impl<'a> InputBytes<'a> {
     /// Reads the whole input, unless that has been done.
     fn read(&mut self) -> Result<&Identity> {
         if self.identity.is_none() {
-            self.state = self.file().and_then(|path| state(path).ok());
+            let state = || self.file().and_then(|path| State::of(path).ok());
+            let before = state();
+            let is_settled = before.as_ref().is_some_and(State::is_settled);
             let bytes = self.input.bytes()?;
-            let size = bytes.len() as u64;
-            let sample = sample(&mut Cursor::new(&bytes), size)?;
-            self.identity = Some(Identity { size, sha256: hex(&Sha256::digest(&bytes)), sample });
-            self.bytes = Some(bytes);
+            let sha256 = Sha256::digest(&bytes).into();
+            if let Some(before) = before.as_ref().filter(|_| is_settled && before == state()) {
+                self.digests.remember(before, &sha256);
+            }
+            self.identity = Some(Identity { size: bytes.len() as u64, sha256 });
+            (self.state, self.bytes) = (before, Some(bytes));
         }
         self.identity.as_ref().context("the input was not read")
+    }
+
+    /// Whether nothing is lost if this is dropped. A pipe can be read only once.
+    pub fn can_be_read_again(&self) -> bool {
+        self.identity.is_none() || self.file().is_some()
     }
 
     /// Returns the content, which can be taken once.
@@ -89,42 +92,32 @@ impl<'a> InputBytes<'a> {
     }
 
     /// Returns what a result stores about the content.
-    pub fn describe(&mut self) -> Result<[(&'static str, String); 3]> {
-        let Identity { size, sha256, sample } = self.read()?;
-        Ok([
-            ("input_size", size.to_string()),
-            ("input_sha256", sha256.clone()),
-            ("input_sample_sha256", sample.clone()),
-        ])
+    pub fn describe(&mut self) -> Result<[(&'static str, String); 2]> {
+        let Identity { size, sha256 } = self.read()?;
+        Ok([("input_size", size.to_string()), ("input_sha256", hex(sha256))])
     }
 
-    /// Whether the content is the one that a result of the time `made` states.
-    ///
-    /// It is another one if the size or the sample differ. It is the same, without being read as a whole, if the file
-    /// has not changed since [`MARGIN`] before `made`. In all other cases its SHA-256 decides.
-    pub fn is(&mut self, stored: &Stored, made: SystemTime) -> Result<bool> {
+    /// Whether the content is the one that a result states. It is read unless the size differs or its SHA-256 is remembered.
+    pub fn is(&mut self, stored: &Stored) -> Result<bool> {
         let states = |key: &str, value: &str| stored.get(key).is_some_and(|stored| stored == value);
         if let (Some(path), None) = (self.file(), &self.identity) {
-            let (size, changed) = state(path)?;
-            if !states("input_size", &size.to_string()) {
+            let state = State::of(path)?;
+            if !states("input_size", &state.size.to_string()) {
                 return Ok(false);
             }
-            if !states("input_sample_sha256", &sample(&mut File::open(path)?, size)?) {
-                return Ok(false);
-            }
-            if changed.and_then(|changed| changed.checked_add(MARGIN)).is_some_and(|settled| settled < made) {
-                return Ok(true);
+            if let Some(digest) = self.digests.recall(&state) {
+                return Ok(states("input_sha256", &hex(&digest)));
             }
         }
-        Ok(states("input_sha256", &self.read()?.sha256))
+        Ok(states("input_sha256", &hex(&self.read()?.sha256)))
     }
 
-    /// Fails if the file has changed since it was read, because its result would look newer than the change.
+    /// Fails if the file has changed since it was read. It may be a file that is still being written.
     pub fn check_unchanged(&self) -> Result<()> {
-        let (Some(path), Some(before), Some(identity)) = (self.file(), self.state, &self.identity) else {
+        let (Some(path), Some(before), Some(identity)) = (self.file(), &self.state, &self.identity) else {
             return Ok(());
         };
-        if state(path)? != before && hex(&Sha256::digest(self.input.bytes()?)) != identity.sha256 {
+        if State::of(path)? != *before && *Sha256::digest(self.input.bytes()?) != identity.sha256 {
             bail!("the file changed while it was being processed: run the command again");
         }
         Ok(())
@@ -153,40 +146,6 @@ fn explain(error: LatentsError, start: impl Fn() -> io::Result<Vec<u8>>) -> anyh
     }
 }
 
-/// Returns the size of a file, and when it or the link to it last changed.
-fn state(path: &Path) -> io::Result<State> {
-    let (file, link) = (fs::metadata(path)?, fs::symlink_metadata(path)?);
-    Ok((file.len(), changed(&file).zip(changed(&link)).map(|(file, link)| file.max(link))))
-}
-
-/// Returns the later one of the times of modification and of change. Programs can set the former only.
-#[cfg(unix)]
-fn changed(metadata: &Metadata) -> Option<SystemTime> {
-    use std::os::unix::fs::MetadataExt;
-
-    let (seconds, nanos) = (metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
-    let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))?;
-    Some(changed.max(metadata.modified().ok()?))
-}
-
-/// Without a time of change, no file can be trusted to be unchanged.
-#[cfg(not(unix))]
-fn changed(_: &Metadata) -> Option<SystemTime> {
-    None
-}
-
-/// Returns the SHA-256 of the first, the middle and the last [`BLOCK`] bytes of a file. It tells files of equal size
-/// apart, such as the frames of a film from two folders, without reading them as a whole.
-fn sample(file: &mut (impl Read + Seek), size: u64) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    let last = size.saturating_sub(BLOCK);
-    for start in [0, last / 2, last] {
-        file.seek(SeekFrom::Start(start))?;
-        file.take(BLOCK).read_to_end(&mut bytes)?;
-    }
-    Ok(hex(&Sha256::digest(&bytes)))
-}
-
 /// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -194,6 +153,9 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::{Seek, SeekFrom, Write};
+
     use super::*;
 
     const SIZE: usize = 100_000;
@@ -211,39 +173,36 @@ mod tests {
     fn write_at(input: &Input, at: u64, bytes: &[u8]) {
         let mut file = File::options().write(true).open(input.name()).expect("a file");
         file.seek(SeekFrom::Start(at)).expect("seeks");
-        io::Write::write_all(&mut file, bytes).expect("writes");
+        file.write_all(bytes).expect("writes");
     }
 
     #[test]
-    fn the_digest_decides_about_a_file_that_is_not_older() {
+    fn the_digest_of_the_whole_content_decides() {
         let (_folder, input, stored) = input();
-        let now = SystemTime::now();
-        assert!(InputBytes::new(&input).is(&stored, now).expect("readable"));
-        write_at(&input, 10_000, b"other"); // not in the sample
-        for made in [now, SystemTime::now(), SystemTime::UNIX_EPOCH] {
-            assert!(!InputBytes::new(&input).is(&stored, made).expect("readable"));
-        }
+        let is = || InputBytes::new(&input).is(&stored).expect("readable");
+        assert!(is());
+        write_at(&input, 10_000, b"other");
+        assert!(!is());
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_is_older_is_not_read_as_a_whole() {
-        let (_folder, input, mut stored) = input();
-        stored.insert("input_sha256".into(), "not computed".into());
-        let is = |later| InputBytes::new(&input).is(&stored, SystemTime::now() + later).expect("readable");
-        assert!(is(MARGIN + Duration::from_secs(60)));
-        assert!(!is(Duration::ZERO));
-        for at in [0, SIZE as u64 / 2, SIZE as u64 - 5] {
-            let mut before = vec![0; 5];
-            let mut file = File::open(input.name()).expect("a file");
-            file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut before)).expect("reads");
-            write_at(&input, at, b"other");
-            assert!(!is(MARGIN + Duration::from_secs(60)), "{at}");
-            write_at(&input, at, &before);
-        }
-        assert!(is(MARGIN + Duration::from_secs(60)));
+    fn a_file_whose_digest_is_remembered_is_not_read() {
+        let (folder, input, stored) = input();
+        let digests = InputDigests::within(folder.path());
+        let is = |stored: &Stored| InputBytes::with_digests(&input, &digests).is(stored).expect("readable");
+        let state = || State::of(input.path().expect("a file")).expect("a file");
+        assert!(is(&stored) && digests.recall(&state()).is_none(), "the file is too new");
+        digests.remember(&state(), &[7; 32]);
+        let of_memory: Stored =
+            [("input_size".into(), SIZE.to_string()), ("input_sha256".into(), "07".repeat(32))].into();
+        assert!(is(&of_memory) && !is(&stored));
+        std::thread::sleep(std::time::Duration::from_millis(20)); // a tick of the file system's clock
+        write_at(&input, 10_000, b"other");
+        assert!(!is(&of_memory) && !is(&stored));
         File::options().append(true).open(input.name()).and_then(|f| f.set_len(7)).expect("shorter");
-        assert!(!is(MARGIN + Duration::from_secs(60)));
+        digests.remember(&state(), &[7; 32]);
+        assert!(!is(&of_memory), "another size");
     }
 
     #[test]
