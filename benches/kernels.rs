@@ -14,12 +14,12 @@ use vae::device::Level;
 use vae::internals::cpu::HostMap;
 use vae::internals::cpu::attention::attention as attend;
 use vae::internals::cpu::conv2d::{Conv2d, PackedFilters};
-use vae::internals::cpu::group_norm::Coefficients;
+use vae::internals::cpu::norm::Coefficients;
 use vae::internals::cpu::simd::{Kernel, Simd};
 use vae::internals::{Activation, ConvKind, Shape};
 
 /// Kind, input, output channels: those that take most of the time.
-const CONVOLUTIONS: [(ConvKind, [usize; 3], usize); 15] = [
+const CONVOLUTIONS: [(ConvKind, [usize; 3], usize); 19] = [
     (ConvKind::Same, [3, 512, 512], 128),
     (ConvKind::Same, [128, 512, 512], 128),
     (ConvKind::Same, [256, 512, 512], 128),
@@ -35,6 +35,11 @@ const CONVOLUTIONS: [(ConvKind, [usize; 3], usize); 15] = [
     (ConvKind::Down2, [512, 128, 128], 512),
     (ConvKind::Point, [256, 512, 512], 128),
     (ConvKind::Point, [512, 64, 64], 512),
+    // Of the TAESD family:
+    (ConvKind::Same, [64, 512, 512], 64),
+    (ConvKind::Same, [64, 512, 512], 3),
+    (ConvKind::Up2, [64, 256, 256], 64),
+    (ConvKind::Down2Around, [64, 512, 512], 64),
 ];
 
 fn main() {
@@ -70,13 +75,15 @@ fn convolution(level: Level, peak: f64, kind: ConvKind, [c, h, w]: [usize; 3], c
     let norm = Coefficients {
         scale: vec![0.9; input.blocks() * 16],
         shift: vec![0.1; input.blocks() * 16],
+        factors: None,
         activation: Activation::Silu,
     };
-    let norm = (kind == ConvKind::Same && c > 3).then_some(&norm); // as in the network
+    let norm = (kind == ConvKind::Same && c > 64).then_some(&norm); // as in the network
     let mut filters = PackedFilters::default();
     let pack =
         best(|| filters.pack(level, kind, &weight, channels, c).expect("weights with the right shape"));
-    let conv = Conv2d { norm, sums: true, ..Conv2d::new(&filters) };
+    let tiny = c == 64; // ReLU, and no norms
+    let conv = Conv2d { norm, relu: tiny, sums: !tiny, ..Conv2d::new(&filters) };
     let mut y = HostMap::default();
     let run = best(|| conv.run(level, &x, &mut y).expect("matching shapes"));
     // Products per output pixel and pair of channels.
@@ -84,7 +91,7 @@ fn convolution(level: Level, peak: f64, kind: ConvKind, [c, h, w]: [usize; 3], c
         ConvKind::Same if c <= 3 => 9.0,
         ConvKind::Same => 36.0 / 16.0,
         ConvKind::Up2 => 25.0 / 16.0,
-        ConvKind::Down2 => 25.0 / 4.0,
+        ConvKind::Down2 | ConvKind::Down2Around => 25.0 / 4.0,
         ConvKind::Point => 1.0,
     };
     let name = format!("{kind:?} {c}×{h}×{w} → {channels}{}", if norm.is_some() { ", normed" } else { "" });

@@ -10,8 +10,13 @@ import hashlib
 import io
 import json
 import math
+import os
+import pickle
 import shutil
 import struct
+import sys
+import types
+from collections import OrderedDict
 from pathlib import Path
 
 from PIL import Image
@@ -196,7 +201,16 @@ def checkpoints():
     small = config([1], latent_channels=1)
     pipeline = json.loads(small) | {"vae": ["diffusers", "AutoencoderKL"], "safety_checker": [None, None]}
     names = safetensors([("encoder.conv_in.weight", "F32", (1, 3, 3, 3)), ("x", "F16", (0,))])
+    other = lambda kind, **keys: json.dumps({"_class_name": kind, **keys}).encode()  # noqa: E731
+    wan = other("AutoencoderKLWan", base_dim=2, z_dim=1, dim_mult=[1, 2], num_res_blocks=1, latents_mean=[0.5],
+                latents_std=[2.0])
+    tiny = other("AutoencoderTiny", encoder_block_out_channels=[3, 3], decoder_block_out_channels=[2, 2],
+                 num_encoder_blocks=[1, 0], num_decoder_blocks=[0, 1])
     return {
+        "wan": computed(right(wan)),
+        "tiny": computed(right(tiny)),
+        "wan_rank": right(wan, change(2, 2), change(9, 3)),
+        "tiny_missing": right(tiny, change(4, 4)),
         "whole_f16": raw(small, safetensors(model_tensors([1], 1, 1, "F16"), {"format": "pt"})),
         "pipeline": raw(json.dumps(pipeline).encode(), names),
         "no_weights": raw(small, b""),
@@ -384,6 +398,94 @@ def hub():
     return {name: b"%%%%\n".join(answers) for name, answers in conversations.items()}
 
 
+# Pickles.
+
+GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "pickles"
+
+
+class Storage:
+    """Is pickled as a reference to the storage `key` of `count` values."""
+
+    def __init__(self, kind, key, count):
+        self.id = ("storage", kind, key, "cpu", count)
+
+
+class Call:
+    """Is pickled as a call of the function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def pickled(value, protocol=2):
+    class Pickler(pickle._Pickler):
+        def persistent_id(self, value):
+            return value.id if isinstance(value, Storage) else None
+
+    out = io.BytesIO()
+    Pickler(out, protocol).dump(value)
+    return out.getvalue()
+
+
+def pretend(module, *names):
+    """Puts functions into a module that need not exist, so that they can be pickled. Returns them."""
+    parts = module.split(".")
+    for i in range(len(parts)):
+        sys.modules.setdefault(".".join(parts[: i + 1]), types.ModuleType(parts[i]))
+    for name in names:
+        function = lambda: None  # noqa: E731
+        function.__module__, function.__qualname__, function.__name__ = module, name, name
+        setattr(sys.modules[module], name, function)
+    return [getattr(sys.modules[module], name) for name in names]
+
+
+def pickles():
+    single, half, brain, whole = pretend("torch", "FloatStorage", "HalfStorage", "BFloat16Storage", "LongStorage")
+    rebuild, parameter = pretend("torch._utils", "_rebuild_tensor_v2", "_rebuild_parameter")
+    (callback,) = pretend("trainer.callbacks", "Checkpoint")
+
+    def tensor(kind, key, count, shape, strides, offset=0):
+        return Call(rebuild, Storage(kind, key, count), offset, shape, strides, False, OrderedDict())
+
+    state = OrderedDict(
+        a=tensor(single, "0", 16, (2, 3), (3, 1)),
+        b=tensor(half, "1", 32, (4, 2), (1, 4), 8),
+        c=Call(parameter, tensor(brain, "2", 32, (), (), 31), True, OrderedDict()),
+        d=tensor(whole, "0", 8, (0, 5), (5, 1)),
+    )
+    training = {"epoch": 2**40, "callbacks": [Call(callback), {1: {2.5, None}}, b"x"], "state_dict": state}
+    recursive = {"model": {}}
+    recursive["model"]["model"] = recursive
+    shared = [state]
+    for _ in range(8):
+        shared = [shared, shared]
+    wrong = lambda *arguments: pickled({"a": tensor(*arguments)})  # noqa: E731
+    found = {f"protocol_{p}": pickled(training, p) for p in range(1, 6)}  # protocol 0 writes addresses
+    found |= {
+        "state": pickled(state),
+        "only": pickled({"first": {"model": {"x": state}}}),
+        "system": pickled({"state_dict": state, "z": Call(os.system, "echo")}),
+        "recursive": pickled(recursive),
+        "shared": pickled({"z": shared, "state_dict": state}),
+        "beyond": wrong(single, "0", 16, (4, 4), (4, 1), 1),
+        "other_size": wrong(single, "0", 17, (4, 4), (4, 1)),
+        "no_storage": wrong(single, "9", 16, (4, 4), (4, 1)),
+        "negative": wrong(single, "0", 16, (4, 4), (4, -1), -1),
+        "overflow": wrong(single, "0", 16, (2**62, 4), (2**62, 1)),
+        "expanded": wrong(single, "0", 16, (16, 16), (0, 0)),
+        "long_text": b"\x80\x02X\xff\xff\xff\xff" + b"a" * 20,
+        "text": b"(dS'a'\nI7\nscos\nsystem\n(Vecho\ntRp1\ng1\n0.",
+    }
+    files = {name: (GOLDEN / f"{name}.pt").read_bytes() for name in ("legacy", "training_legacy", "zip", "protocol_4")}
+    files["big_endian"] = files["legacy"].replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89")
+    files["not_torch"] = found["system"]
+    files["cut"] = files["legacy"][:-100]
+    return {name: b"\1" + data for name, data in found.items()} | {f"file_{n}": b"\0" + d for n, d in files.items()}
+
+
 def main():
     shutil.rmtree(SEEDS, ignore_errors=True)
     all_latents, all_checkpoints, all_pictures = latents(), checkpoints(), pictures()
@@ -395,10 +497,14 @@ def main():
     inspected |= {f"picture_{n}": b"\0" + all_pictures[n] for n in pictures_of_inspect}
     inspected |= {f"json_{n}": b"\1" + all_pictures[n] for n in ("alpha.webp", "transparent.gif", "rgba.qoi")}
     inspected |= {f"model_{n}": b"\4" + all_checkpoints[n] for n in ("whole_f16", "pipeline", "not_json", "shape")}
+    all_pickles = pickles()
+    inspected |= {f"pickle_{n}": b"\0" + all_pickles[f"file_{n}"][1:] for n in ("not_torch", "training_legacy", "zip")}
+    inspected |= {f"json_pickle_{n}": b"\1" + all_pickles[f"file_{n}"][1:] for n in ("not_torch", "training_legacy")}
     inspected |= {f"json_model_{n}": b"\5" + all_checkpoints[n] for n in ("built", "pipeline")}
     targets = {
         "latents": all_latents,
         "checkpoint": all_checkpoints,
+        "pickle": all_pickles,
         "picture": all_pictures,
         "inspect": inspected,
         "hub": hub(),

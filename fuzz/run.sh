@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 minutes=$1
 shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(latents checkpoint picture inspect hub)
+[ ${#targets[@]} -gt 0 ] || targets=(latents checkpoint pickle picture inspect hub)
 
 cp ../Cargo.lock Cargo.lock
 export RUSTFLAGS="--cfg vae_heap_maps" # feature maps at their exact length

@@ -24,7 +24,7 @@
 //! use vae::picture::{Background, Format, Picture, SAMPLE_PNG};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let source = Source::Tiny; // or Source::Sd2, Source::Path(…), Source::Hub(…)
+//! let source = Source::Tiny; // or Source::Hub(…), or "sd2".parse()?
 //! let checkpoint = Checkpoint::open(&source, None, Variant::Full, &Hub::from_env())?;
 //! let vae = AutoencoderKl::new(&Cpu::new()?, checkpoint.config(), checkpoint.parameters())?;
 //!
@@ -79,6 +79,7 @@ pub mod model;
 pub mod noise;
 pub mod numbers;
 pub mod picture;
+mod safetensors_header;
 pub mod statistics;
 #[cfg(feature = "cli")]
 pub mod stock;

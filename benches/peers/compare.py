@@ -6,6 +6,8 @@
     V/bin/python benches/peers/compare.py CHECKPOINT decode --own-threads 1
     V/bin/python benches/peers/compare.py CHECKPOINT decode --side 1024 --only onnxruntime --only openvino
     V/bin/python benches/peers/compare.py CHECKPOINT process
+    V/bin/python tests/golden/networks.py --checkpoint TAESD
+    V/bin/python benches/peers/compare.py TAESD decode --only pytorch
 
 `encode` and `decode`: each peer is a long-running process that loads its model and warms up before the first round. vae is a new
 process in each round and processes two files; its own measurement of the second one counts, including the packing of the filters.
@@ -51,12 +53,18 @@ def input_of(task, side):
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32) * 0.5
 
 
+def is_tiny(args):
+    config = json.loads((args.checkpoint / "config.json").read_text())
+    return config["_class_name"] == "AutoencoderTiny"
+
+
 def torch_network(args):
     import torch
-    from diffusers import AutoencoderKL
+    from diffusers import AutoencoderKL, AutoencoderTiny
 
     torch.set_num_threads(args.threads)
-    model = AutoencoderKL.from_pretrained(args.checkpoint).eval()
+    tiny = is_tiny(args)
+    model = (AutoencoderTiny if tiny else AutoencoderKL).from_pretrained(args.checkpoint).eval()
 
     class Network(torch.nn.Module):
         def __init__(self):
@@ -64,6 +72,8 @@ def torch_network(args):
             self.model = model
 
         def forward(self, x):
+            if tiny:
+                return self.model.decoder(x) if args.task == "decode" else self.model.encoder(x)
             if args.task == "decode":
                 return self.model.decoder(self.model.post_quant_conv(x))
             return self.model.quant_conv(self.model.encoder(x))
@@ -83,7 +93,7 @@ def runner(args):
             with torch.inference_mode():
                 return network(torch.from_numpy(x).to(memory_format=layout)).numpy()
         return run
-    path = Path(tempfile.gettempdir()) / f"vae-peers-{os.getuid()}-{args.task}-{args.side}.onnx"
+    path = Path(tempfile.gettempdir()) / f"vae-peers-{os.getuid()}-{args.task}-{args.side}{'-tiny' * is_tiny(args)}.onnx"
     if not path.exists():
         import torch
 

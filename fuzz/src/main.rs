@@ -21,10 +21,11 @@ fn target() -> fn(&[u8]) {
     match std::env::var("TARGET").unwrap_or_default().as_str() {
         "latents" => targets::latents::run,
         "checkpoint" => targets::checkpoint::run,
+        "pickle" => targets::pickle::run,
         "picture" => targets::picture::run,
         "inspect" => inspect,
         "hub" => targets::hub::run,
-        other => panic!("TARGET is `{other}`; use latents, checkpoint, picture, inspect or hub"),
+        other => panic!("TARGET is `{other}`; use latents, checkpoint, pickle, picture, inspect or hub"),
     }
 }
 

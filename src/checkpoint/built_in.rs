@@ -3,7 +3,7 @@
 //! It is a small AutoencoderKL, trained on drawn pictures by `examples/train_tiny`, and is read by the same code as any
 //! other. Its latents have the shape of Stable Diffusion's latents, but another meaning.
 
-use super::{Checkpoint, CheckpointError, Origin, Weights, parse_config};
+use super::{Checkpoint, CheckpointError, Origin, Recognition, VaeTensors, Weights, parse_config};
 
 /// The model's name, on the command line and in latents files.
 pub const NAME: &str = "tiny";
@@ -21,9 +21,11 @@ pub fn open() -> Result<Checkpoint, CheckpointError> {
     let config = parse_config(CONFIG, "assets/tiny/config.json".as_ref())?;
     Ok(Checkpoint {
         config,
-        weights: Weights::built_in(WEIGHTS, "the built-in model")?,
+        tensors: VaeTensors::of(Weights::built_in(WEIGHTS, "the built-in model")?),
         origin,
         folder: None,
+        config_text: Some(CONFIG.into()),
+        recognition: Recognition::default(),
         warning: None,
     })
 }

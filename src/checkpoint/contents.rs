@@ -1,9 +1,11 @@
-//! The tensors and the metadata that the header of a safetensors file lists. No tensor is read.
+//! The tensors and the metadata of a file, by name. No tensor is read.
 
 use std::collections::BTreeMap;
 
-use safetensors::tensor::{Metadata, SafeTensors};
 use serde::Serialize;
+
+use super::safetensors::read;
+use super::table::TableError;
 
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,7 +19,7 @@ pub struct Entry {
 }
 
 /// The tensors of a file, sorted by name, and its metadata.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Contents {
     /// The tensors.
     pub tensors: Vec<Entry>,
@@ -31,18 +33,17 @@ impl Contents {
     /// # Errors
     /// A human-readable reason if the file is not safetensors, is cut off, or does not match its header.
     pub fn of_file(bytes: &[u8]) -> Result<Self, String> {
-        SafeTensors::read_metadata(bytes).map(|(_, header)| Self::of(&header)).map_err(|e| e.to_string())
+        let table = read(&mut &*bytes, bytes.len() as u64);
+        table.map(|table| table.contents()).map_err(|e| match e {
+            TableError::Read(e) => e.to_string(),
+            TableError::Invalid(reason) => reason,
+        })
     }
 
-    pub(super) fn of(header: &Metadata) -> Self {
-        let mut tensors: Vec<Entry> = header
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| Entry { name, dtype: format!("{:?}", info.dtype), shape: info.shape.clone() })
-            .collect();
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-        Self { tensors, metadata }
+    /// The tensor `name`.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        let found = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name));
+        found.ok().map(|i| &self.tensors[i])
     }
 
     /// The number of values in all tensors.
@@ -63,5 +64,12 @@ impl Entry {
     /// The number of values.
     pub fn values(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// The number of bytes.
+    pub fn bytes(&self) -> u64 {
+        let dtype = serde_json::from_value(self.dtype.as_str().into());
+        let bits = dtype.map_or(0, |dtype: safetensors::Dtype| dtype.bitsize() as u64);
+        (self.values() as u64).saturating_mul(bits) / 8
     }
 }

@@ -10,6 +10,8 @@ use serde::Serialize;
 use crate::escape::one_line;
 use crate::numbers::grouped;
 
+use crate::model::Network;
+
 use super::contents::{Contents, Entry};
 
 /// A layer with tensors, or a group of modules under one name.
@@ -42,7 +44,7 @@ pub struct ModuleRow<'a> {
 }
 
 /// Names in the order in which diffusers creates the modules; encoder and decoder in the order of the pipeline.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 30] = [
     "encoder",
     "quant_conv",
     "post_quant_conv",
@@ -56,8 +58,14 @@ const ORDER: [&str; 24] = [
     "upsamplers",
     "mid_block",
     "conv_norm_out",
+    "norm_out",
     "conv_out",
     "group_norm",
+    "norm",
+    "to_qkv",
+    "proj",
+    "resample",
+    "time_conv",
     "to_q",
     "to_k",
     "to_v",
@@ -70,14 +78,14 @@ const ORDER: [&str; 24] = [
 ];
 
 impl Module {
-    /// Builds the tree of a whole checkpoint. `groups` is `norm_num_groups` of its config.
-    pub fn of(contents: &Contents, groups: usize) -> Self {
+    /// Builds the tree of a whole checkpoint with this network.
+    pub fn of(contents: &Contents, network: &Network) -> Self {
         let tensors: Vec<(&str, &Entry)> = contents.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
-        Self::new("", "", &tensors, groups)
+        Self::new("", "", &tensors, network)
     }
 
     /// Builds the module `name` in `parent`. The names of `tensors` are relative to it.
-    fn new(parent: &str, name: &str, tensors: &[(&str, &Entry)], groups: usize) -> Self {
+    fn new(parent: &str, name: &str, tensors: &[(&str, &Entry)], network: &Network) -> Self {
         let mut own = BTreeMap::new();
         let mut below: BTreeMap<&str, Vec<(&str, &Entry)>> = BTreeMap::new();
         for &(path, entry) in tensors {
@@ -87,9 +95,9 @@ impl Module {
             }
         }
         let mut children: Vec<Self> =
-            below.iter().map(|(child, tensors)| Self::new(name, child, tensors, groups)).collect();
-        children.sort_by_cached_key(|child| rank(&child.name));
-        let kind = kind(parent, name, &own, &children, groups);
+            below.iter().map(|(child, tensors)| Self::new(name, child, tensors, network)).collect();
+        children.sort_by_cached_key(|child| rank(&child.name, network));
+        let kind = kind(parent, name, &own, &children, network);
         let parameters = tensors.iter().map(|(_, entry)| entry.values()).sum();
         Self { name: name.into(), kind, parameters, tensors: own, children }
     }
@@ -152,8 +160,12 @@ impl fmt::Display for Module {
 }
 
 /// The sort key of a name: known names in their order, then numbers, then all others alphabetically.
-fn rank(name: &str) -> (usize, usize, String) {
-    let known = ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+fn rank(name: &str, network: &Network) -> (usize, usize, String) {
+    let name_in_order = match (network, name) {
+        (Network::Wan(_), "mid_block") => "down_blocks", // before `up_blocks`, and after `down_blocks` by its name
+        _ => name,
+    };
+    let known = ORDER.iter().position(|known| *known == name_in_order).unwrap_or(ORDER.len());
     (known, name.parse().unwrap_or(usize::MAX), name.to_string())
 }
 
@@ -162,35 +174,66 @@ fn kind(
     name: &str,
     own: &BTreeMap<String, Vec<usize>>,
     below: &[Module],
-    groups: usize,
+    network: &Network,
 ) -> String {
     let bias = if own.contains_key("bias") { "True" } else { "False" };
     match own.get("weight").map(Vec::as_slice) {
         Some(&[c_out, c_in, height, width]) => {
             return format!("Conv2d({c_in}, {c_out}, kernel_size=({height}, {width}))");
         }
+        Some(&[c_out, c_in, frames, height, width]) => {
+            return format!("WanCausalConv3d({c_in}, {c_out}, kernel_size=({frames}, {height}, {width}))");
+        }
         Some(&[c_out, c_in]) => {
             return format!("Linear(in_features={c_in}, out_features={c_out}, bias={bias})");
         }
-        Some(&[channels]) => return format!("GroupNorm({groups}, {channels})"),
+        Some(&[channels]) => {
+            let groups = if let Network::Kl(kl) = network { kl.norm_num_groups } else { 1 };
+            return format!("GroupNorm({groups}, {channels})");
+        }
+        _ if own.contains_key("gamma") => return "WanRMS_norm()".to_string(),
         _ => {}
     }
-    let class = match (parent, name) {
-        (_, "encoder") => "Encoder",
-        (_, "decoder") => "Decoder",
-        (_, "mid_block") => "UNetMidBlock2D",
-        ("down_blocks", _) => "DownEncoderBlock2D",
-        ("up_blocks", _) => "UpDecoderBlock2D",
-        ("resnets", _) => "ResnetBlock2D",
-        ("attentions", _) => "Attention",
-        ("downsamplers", _) => "Downsample2D",
-        ("upsamplers", _) => "Upsample2D",
-        _ if !below.is_empty() && below.iter().all(|child| child.name.parse::<usize>().is_ok()) => {
-            "ModuleList"
-        }
-        _ => "Module",
-    };
-    class.to_string()
+    let is_list = !below.is_empty() && below.iter().all(|child| child.name.parse::<usize>().is_ok());
+    class(network, parent, name, below).unwrap_or(if is_list { "ModuleList" } else { "Module" }).to_string()
+}
+
+/// The Python class of a group of modules, if its names tell.
+fn class(network: &Network, parent: &str, name: &str, below: &[Module]) -> Option<&'static str> {
+    Some(match network {
+        Network::Kl(_) => match (parent, name) {
+            (_, "encoder") => "Encoder",
+            (_, "decoder") => "Decoder",
+            (_, "mid_block") => "UNetMidBlock2D",
+            ("down_blocks", _) => "DownEncoderBlock2D",
+            ("up_blocks", _) => "UpDecoderBlock2D",
+            ("resnets", _) => "ResnetBlock2D",
+            ("attentions", _) => "Attention",
+            ("downsamplers", _) => "Downsample2D",
+            ("upsamplers", _) => "Upsample2D",
+            _ => return None,
+        },
+        Network::Wan(_) => match (parent, name) {
+            (_, "encoder") => "WanEncoder3d",
+            (_, "decoder") => "WanDecoder3d",
+            (_, "mid_block") => "WanMidBlock",
+            ("down_blocks" | "upsamplers", _) if below.iter().any(|child| child.name == "resample") => {
+                "WanResample"
+            }
+            ("up_blocks", _) => "WanUpBlock",
+            ("down_blocks" | "resnets", _) => "WanResidualBlock",
+            ("attentions", _) => "WanAttentionBlock",
+            (_, "resample") => "Sequential",
+            _ => return None,
+        },
+        Network::Tiny(_) => match (parent, name) {
+            (_, "encoder") => "EncoderTiny",
+            (_, "decoder") => "DecoderTiny",
+            ("layers", _) => "AutoencoderTinyBlock",
+            (_, "layers" | "conv") => "Sequential",
+            _ => return None,
+        },
+    })
 }
 
 #[cfg(test)]
@@ -212,7 +255,9 @@ mod tests {
             entry("to_q.bias", &[8]),
             entry("to_q.weight", &[8, 8]),
         ];
-        let module = Module::of(&Contents { tensors, metadata: BTreeMap::new() }, 4);
+        let config = r#"{"_class_name": "AutoencoderKL", "norm_num_groups": 4}"#;
+        let network = crate::model::Config::from_json(config).expect("a valid config").network;
+        let module = Module::of(&Contents { tensors, metadata: BTreeMap::new() }, &network);
         let text = module.to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         assert!(lines[0].starts_with("(resnets): ModuleList(") && lines[0].ends_with(" 2,016"), "{text}");

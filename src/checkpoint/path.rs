@@ -2,38 +2,22 @@
 
 use std::path::Path;
 
-use super::{Checkpoint, CheckpointError, Origin, Variant};
+use super::{Checkpoint, CheckpointError, Origin, Variant, single_file};
 
-/// Opens a pipeline's folder (which contains `vae/`), a VAE's own folder, or a `.safetensors` file beside its
-/// `config.json`.
+/// The weights of repositories from before safetensors. Used if there is no other file.
+const PICKLE: &str = "diffusion_pytorch_model.bin";
+
+/// Opens a pipeline's folder (which contains `vae/`), a VAE's own folder, or one file.
 pub fn open(path: &Path, variant: Variant) -> Result<Checkpoint, CheckpointError> {
     let origin = Origin { model: path.display().to_string(), revision: None, note: None };
     if !path.exists() {
         return Err(CheckpointError::Layout(format!(
-            "`{}` is not a file or folder, not a hub id such as `owner/name`, and neither `sd2` nor `tiny`; \
-             check the name",
+            "`{}` is not a file or folder, not a hub id such as `owner/name`, and not one of the names that \
+             `vae models` lists; check the name",
             path.display()
         )));
     }
-    if path.is_dir() { open_folder(path, variant, origin) } else { open_file(path, origin) }
-}
-
-fn open_file(path: &Path, origin: Origin) -> Result<Checkpoint, CheckpointError> {
-    if path.extension().is_none_or(|e| e != "safetensors") {
-        return Err(CheckpointError::Layout(format!(
-            "{} is not a .safetensors file; name one with --model, or the folder that contains it",
-            path.display()
-        )));
-    }
-    std::fs::File::open(path).map_err(|reason| CheckpointError::Read { path: path.into(), reason })?;
-    let config = path.with_file_name("config.json");
-    if !config.exists() {
-        return Err(CheckpointError::Layout(format!(
-            "there is no config.json beside {}; put the config.json of the same VAE there",
-            path.display()
-        )));
-    }
-    Checkpoint::read(config, path.into(), origin)
+    if path.is_dir() { open_folder(path, variant, origin) } else { single_file::open(path, origin) }
 }
 
 fn open_folder(folder: &Path, variant: Variant, origin: Origin) -> Result<Checkpoint, CheckpointError> {
@@ -48,13 +32,9 @@ fn open_folder(folder: &Path, variant: Variant, origin: Origin) -> Result<Checkp
         )));
     }
     let names = variant.file_names(&config);
-    match names.iter().map(|name| vae.join(name)).find(|file| file.exists()) {
+    let mut files = names.into_iter().chain([PICKLE]).map(|name| vae.join(name));
+    match files.find(|file| file.exists()) {
         Some(weights) => Checkpoint::read(config, weights, origin),
-        None if vae.join("diffusion_pytorch_model.bin").exists() => Err(CheckpointError::Layout(format!(
-            "{} has its weights only as a pickle (.bin), which can run code and is not opened; \
-             convert them to safetensors",
-            vae.display()
-        ))),
         None => Err(CheckpointError::Layout(format!(
             "{} has no {}; download it into this folder",
             vae.display(),

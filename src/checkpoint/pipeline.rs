@@ -5,6 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::small_file;
+
 /// The file's name.
 pub(super) const INDEX: &str = "model_index.json";
 
@@ -34,7 +36,7 @@ impl Pipeline {
     /// Reads `model_index.json` in the parent of `folder`, if it exists and lists `folder` as a component.
     pub(super) fn above(folder: &Path) -> Option<Self> {
         let name = folder.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(folder.join("..").join(INDEX)).ok()?;
+        let text = small_file::read(&folder.join("..").join(INDEX)).ok()?;
         Self::parse(&text, &name)
     }
 

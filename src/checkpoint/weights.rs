@@ -1,23 +1,26 @@
-//! One safetensors file on disk or in the program. A tensor is read when the model asks for it.
+//! One file of weights, on disk or in the program. A tensor is read when the model asks for it.
 //!
-//! The header and the digest of a file are read as usual. The file is mapped into memory when the first tensor is needed.
+//! Where the tensors are and the digest of a file are read as usual. The file is mapped into memory when the first tensor is
+//! needed.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device, Error, Result, Shape, Tensor};
 use candle_nn::Init;
 use candle_nn::var_builder::SimpleBackend;
-use safetensors::SafeTensorError;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use safetensors::tensor::Dtype;
 use sha2::{Digest, Sha256};
 
 use crate::model::{Parameter, Tensors};
 
 use super::digest::Memo;
+use super::pickle::{Container, Pickle};
+use super::safetensors::{self as header, is_safetensors};
+use super::table::{Place, Stored, Table, TableError};
 use super::{CheckpointError, Contents};
 
 /// The tensors of one file. Cheap to clone.
@@ -29,8 +32,7 @@ struct Inner {
     /// The file's name in messages.
     name: PathBuf,
     content: Content,
-    header: Metadata,
-    data_start: usize,
+    table: Table,
     sha256: OnceLock<String>,
 }
 
@@ -63,31 +65,56 @@ impl AsRef<[u8]> for Bytes {
 }
 
 impl Weights {
-    /// Opens `path` and checks its header: names, shapes and offsets fit each other and the file's size.
+    /// Opens `path`, a safetensors file or a pickle of PyTorch, whatever its name ends with. The names, shapes and places of
+    /// its tensors are checked against each other and the file's size.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Weights`] for a damaged safetensors file and any other file, and [`CheckpointError::Pickle`] for a
+    /// pickle without tensors, a damaged one, and one that names dangerous functions.
     pub fn open(path: &Path) -> std::result::Result<Self, CheckpointError> {
         let failed = |reason| CheckpointError::Read { path: path.into(), reason };
         let mut file = File::open(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        let (header, data_start) = read_header(&mut file, len).map_err(|e| e.of_file(path))?;
+        let mut start = Vec::new();
+        (&file).take(16).read_to_end(&mut start).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        let name = || path.display().to_string();
+        let table = match Container::of(&start).filter(|_| !is_safetensors(&start)) {
+            Some(container) => {
+                let pickle = Pickle::read(&file, len, container).map_err(failed)?;
+                pickle.into_table().map_err(|reason| CheckpointError::Pickle { file: name(), reason })?
+            }
+            None => header::read(&mut file, len).map_err(|e| match e {
+                TableError::Read(reason) => failed(reason),
+                TableError::Invalid(reason) => CheckpointError::Weights { file: name(), reason },
+            })?,
+        };
         let memo = Memo::of(path, &file);
-        let content = Content::File { file, len, map: OnceLock::new(), memo };
-        Ok(Self::new(path.into(), content, header, data_start))
+        Ok(Self::new(path.into(), Content::File { file, len, map: OnceLock::new(), memo }, table))
     }
 
-    /// The same for bytes that are part of the program; messages call them `name`.
+    /// The same for a safetensors file that is part of the program; messages call it `name`.
     pub(super) fn built_in(bytes: &'static [u8], name: &str) -> std::result::Result<Self, CheckpointError> {
-        let (header, data_start) =
-            read_header(&mut &*bytes, bytes.len() as u64).map_err(|e| e.of_file(name.as_ref()))?;
-        Ok(Self::new(name.into(), Content::BuiltIn(Arc::new(Bytes::BuiltIn(bytes))), header, data_start))
+        let invalid = |reason: String| CheckpointError::Weights { file: name.into(), reason };
+        let table = header::read(&mut &*bytes, bytes.len() as u64).map_err(|e| match e {
+            TableError::Read(reason) => invalid(reason.to_string()),
+            TableError::Invalid(reason) => invalid(reason),
+        })?;
+        Ok(Self::new(name.into(), Content::BuiltIn(Arc::new(Bytes::BuiltIn(bytes))), table))
     }
 
-    fn new(name: PathBuf, content: Content, header: Metadata, data_start: usize) -> Self {
-        Self(Arc::new(Inner { name, content, header, data_start, sha256: OnceLock::new() }))
+    fn new(name: PathBuf, content: Content, table: Table) -> Self {
+        Self(Arc::new(Inner { name, content, table, sha256: OnceLock::new() }))
     }
 
-    /// The tensors and the metadata that the header lists.
+    /// The file; `None` if the tensors are part of the program.
+    pub fn path(&self) -> Option<&Path> {
+        matches!(self.0.content, Content::File { .. }).then_some(&self.0.name)
+    }
+
+    /// The tensors of the file, and its metadata.
     pub fn contents(&self) -> Contents {
-        Contents::of(&self.0.header)
+        self.0.table.contents()
     }
 
     /// The SHA-256 of the file's content, in lower-case hexadecimal digits. It is computed once, and remembered in the
@@ -132,15 +159,27 @@ impl Weights {
         Ok(map.get_or_init(|| Arc::new(Bytes::Mapped(mapped))))
     }
 
-    fn info(&self, name: &str) -> Result<&TensorInfo> {
-        let missing = || Error::Msg(format!("{} has no tensor `{name}`", self.0.name.display()));
-        self.0.header.info(name).ok_or_else(missing)
+    /// The file's name in messages.
+    pub(super) fn name(&self) -> &Path {
+        &self.0.name
     }
 
-    /// The type of the stored values, and their bytes' range in the file.
-    fn locate(&self, name: &str) -> Result<(DType, Range<usize>)> {
-        let info = self.info(name)?;
-        let stored = match info.dtype {
+    /// The bytes of a tensor of any type, row-major.
+    ///
+    /// # Errors
+    /// If the tensor is missing, or the file cannot be read.
+    pub(super) fn raw(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        Ok(self.stored(name)?.values((**self.bytes()?).as_ref()))
+    }
+
+    fn stored(&self, name: &str) -> Result<&Stored> {
+        let missing = || Error::Msg(format!("{} has no tensor `{name}`", self.0.name.display()));
+        self.0.table.tensors.get(name).ok_or_else(missing)
+    }
+
+    /// The type of the tensor's values.
+    fn dtype(&self, name: &str) -> Result<DType> {
+        Ok(match self.stored(name)?.dtype {
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::BF16,
             Dtype::F32 => DType::F32,
@@ -152,13 +191,11 @@ impl Weights {
                     self.0.name.display()
                 )));
             }
-        };
-        let (start, end) = info.data_offsets;
-        Ok((stored, self.0.data_start + start..self.0.data_start + end))
+        })
     }
 
     fn check_shape(&self, name: &str, asked: &[usize]) -> Result<()> {
-        let found = &self.info(name)?.shape;
+        let found = &self.stored(name)?.shape;
         if found == asked {
             return Ok(());
         }
@@ -173,58 +210,19 @@ impl Weights {
 impl Tensors for Weights {
     fn get(&self, name: &str, shape: &[usize]) -> Result<Parameter> {
         self.check_shape(name, shape)?;
-        let (stored, range) = self.locate(name)?;
-        Ok(Parameter::borrowed(self.bytes()?.clone(), range, stored))
+        let (stored, dtype, file) = (self.stored(name)?, self.dtype(name)?, self.bytes()?);
+        Ok(match &stored.place {
+            Place::Contiguous(range) => Parameter::borrowed(file.clone(), range.clone(), dtype),
+            Place::Strided { .. } => {
+                let values = stored.values((**file).as_ref()).into_owned();
+                let all = 0..values.len();
+                Parameter::borrowed(Arc::new(values), all, dtype)
+            }
+        })
     }
 
     fn contains(&self, name: &str) -> bool {
-        self.0.header.info(name).is_some()
-    }
-}
-
-/// Why a header cannot be used.
-#[derive(Debug)]
-enum HeaderError {
-    Read(io::Error),
-    Invalid(SafeTensorError),
-}
-
-impl HeaderError {
-    fn of_file(self, path: &Path) -> CheckpointError {
-        match self {
-            Self::Read(reason) => CheckpointError::Read { path: path.into(), reason },
-            Self::Invalid(e) => {
-                CheckpointError::Weights { file: path.display().to_string(), reason: e.to_string() }
-            }
-        }
-    }
-}
-
-/// Reads and checks the header of a file of `len` bytes. Returns also where the tensors' data start.
-fn read_header(file: &mut impl Read, len: u64) -> std::result::Result<(Metadata, usize), HeaderError> {
-    use HeaderError::{Invalid, Read};
-    const MAX_HEADER: u64 = 100_000_000; // as the format defines
-    const LENGTH: u64 = size_of::<u64>() as u64;
-    let mut length = [0; LENGTH as usize];
-    if len < LENGTH {
-        return Err(Invalid(SafeTensorError::HeaderTooSmall));
-    }
-    file.read_exact(&mut length).map_err(Read)?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER {
-        return Err(Invalid(SafeTensorError::HeaderTooLarge));
-    }
-    let start = LENGTH + length;
-    if start > len {
-        return Err(Invalid(SafeTensorError::InvalidHeaderLength));
-    }
-    let mut text = vec![0; length as usize];
-    file.read_exact(&mut text).map_err(Read)?;
-    let header: Metadata = serde_json::from_slice(&text)
-        .map_err(|e| Invalid(SafeTensorError::InvalidHeaderDeserialization(e)))?;
-    match start.checked_add(header.data_len() as u64) {
-        Some(end) if end == len => Ok((header, start as usize)),
-        _ => Err(Invalid(SafeTensorError::MetadataIncompleteBuffer)),
+        self.0.table.tensors.contains_key(name)
     }
 }
 
@@ -272,9 +270,9 @@ impl SimpleBackend for Weights {
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        let (stored, range) = self.locate(name)?;
-        let bytes = &(**self.bytes()?).as_ref()[range];
-        Tensor::from_raw_buffer(bytes, stored, &self.info(name)?.shape, device)?.to_dtype(dtype)
+        let (stored, stored_dtype) = (self.stored(name)?, self.dtype(name)?);
+        let values = stored.values((**self.bytes()?).as_ref());
+        Tensor::from_raw_buffer(&values, stored_dtype, &stored.shape, device)?.to_dtype(dtype)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
@@ -291,32 +289,6 @@ mod tests {
     }
 
     const HEADER: &str = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-
-    #[test]
-    fn a_header_is_read_as_safetensors_reads_it() {
-        let right = file(HEADER, 8);
-        let (header, start) = read_header(&mut right.as_slice(), right.len() as u64).expect("a header");
-        assert_eq!((header.info("a").map(|a| a.shape.clone()), start), (Some(vec![2]), 8 + HEADER.len()));
-        let gap = HEADER.replace("[0,8]", "[8,16]");
-        let huge = HEADER.replace("[2]", "[4611686018427387904,4]");
-        let too_long = [&100_000_001u64.to_le_bytes()[..], &[0; 100]].concat();
-        for wrong in [
-            Vec::new(),
-            right[..7].to_vec(),
-            right[..20].to_vec(),
-            right[..right.len() - 1].to_vec(),
-            [&right[..], b"x"].concat(),
-            file("{", 0),
-            file("[]", 0),
-            file("\u{ff}", 0),
-            file(&gap, 16),
-            file(&huge, 8),
-            too_long,
-        ] {
-            let ours = read_header(&mut wrong.as_slice(), wrong.len() as u64);
-            assert!(ours.is_err() && safetensors::SafeTensors::read_metadata(&wrong).is_err());
-        }
-    }
 
     #[test]
     fn a_file_that_changes_after_it_was_opened_is_an_error() {

@@ -4,10 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use candle_core::DType;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use safetensors::Dtype;
 
-use vae::checkpoint::Source;
+use vae::checkpoint::convert::Layout;
+use vae::checkpoint::families::FAMILIES;
+use vae::checkpoint::{Family, Overrides, Source};
 use vae::device::{DeviceChoice, Precision};
 use vae::figure::Theme;
 use vae::picture::Background;
@@ -47,6 +51,12 @@ pub enum Command {
     Decode(DecodeArgs),
     Roundtrip(RoundtripArgs),
     Inspect(InspectArgs),
+    /// List the models that have names: latents, scaling, licence, and whether they are in the cache
+    #[command(
+        after_help = "Examples:\n  vae models\n  vae models --json   (one object per model)\n\nEach name is a value of --model. The hub is not asked."
+    )]
+    Models,
+    ConvertModel(ConvertModelArgs),
     /// Describe this machine and build, and run a self-test
     #[command(after_help = "Examples:\n  vae doctor          (for a bug report)\n  vae doctor --json")]
     Doctor,
@@ -65,10 +75,10 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Messages")]
 pub struct Verbosity {
-    /// Print no messages except errors
+    /// Print no messages except errors and the table of --trace
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Print the time of each stage
+    /// Print the time of each stage, and what decided the scaling factor
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Print one JSON object per result to stdout
@@ -97,6 +107,9 @@ pub struct EncodeArgs {
     /// Number format of the latents in the file
     #[arg(long, value_name = "DTYPE", default_value = "f32")]
     pub save_dtype: SaveDtype,
+    /// Write the latents as the VAE computes them, without the scaling that diffusion models expect; needs no scaling factor
+    #[arg(long)]
+    pub unscaled: bool,
     /// Print the shape, statistics and time of each stage
     #[arg(long)]
     pub trace: bool,
@@ -111,6 +124,7 @@ pub struct EncodeArgs {
   vae decode batch.safetensors -o out.png          (out-0.png, out-1.png, ...)
   vae decode --out-dir pictures latents/*.safetensors
   vae decode latents.safetensors -o out.jpg --quality 90 --original-size
+  vae decode latents.safetensors -o small.png --preview    (by a small decoder, in a fraction of the time)
   vae decode latents.safetensors --show            (display it; write no file)")]
 pub struct DecodeArgs {
     /// Latents (safetensors files with one tensor [n,4,h,w]); `-` is stdin
@@ -118,6 +132,9 @@ pub struct DecodeArgs {
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Decode with the small decoder of the family that the latents are from (TAESD): a preview in a fraction of the time
+    #[arg(long, conflicts_with_all = ["model", "revision", "family", "scaling_factor", "shift_factor"])]
+    pub preview: bool,
     /// Resize each decoded picture to the size of the original file
     #[arg(long)]
     pub original_size: bool,
@@ -166,9 +183,9 @@ pub struct RoundtripArgs {
     /// decoded picture is then written only with -o
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "out_dir")]
     pub figure: Option<PathBuf>,
-    /// Colours of figures
-    #[arg(long, value_name = "THEME", default_value = "light")]
-    pub theme: ThemeChoice,
+    /// Colours of figures [default: light]
+    #[arg(long, value_name = "THEME")]
+    pub theme: Option<ThemeChoice>,
     /// Fail (exit code 1) if the PSNR is below DB; outputs are still written
     #[arg(long, value_name = "DB", value_parser = decibels)]
     pub min_psnr: Option<f64>,
@@ -190,6 +207,7 @@ pub struct RoundtripArgs {
   vae inspect latents.safetensors -o plates.png    (one grey picture per channel)
   vae inspect img.jpg
   vae inspect --model sd2                          (the module tree, like Python's print(pipe.vae))
+  vae inspect --model sdxl --fingerprint           (a row of the table by which encoders are recognized)
   vae inspect --json latents.safetensors")]
 pub struct InspectArgs {
     /// Picture or safetensors file; `-` is stdin
@@ -210,6 +228,43 @@ pub struct InspectArgs {
     /// Ask the hub whether a branch or tag in the cache has moved; without this option, it is asked once a day
     #[arg(long, conflicts_with = "file")]
     pub refresh: bool,
+    #[command(flatten)]
+    pub scaling: ScalingArgs,
+    /// Print the fingerprint of the model's encoder, as a row of the table in assets/fingerprints.txt, and nothing else
+    #[arg(long, conflicts_with = "file")]
+    pub fingerprint: bool,
+}
+
+/// Write the VAE of a model into a new file, or into a folder for diffusers
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vae convert-model v1-5-pruned.safetensors -o vae.safetensors      (the VAE of a whole checkpoint)
+  vae convert-model sdxl_vae.safetensors -o sdxl-vae                (a folder for diffusers)
+  vae convert-model sdxl-vae -o vae.safetensors --layout ldm        (for ComfyUI and others)
+  vae convert-model sd2 -o sd2-bf16.safetensors --dtype bf16
+
+Values keep their bytes unless --dtype changes their format, which rounds them to the nearest value.")]
+pub struct ConvertModelArgs {
+    /// Model; takes the same values as `encode --model`
+    pub model: Source,
+    /// Write to FILE (NAME.safetensors); an existing file is replaced; `-` is stdout. Any other name is that of a new folder,
+    /// which gets config.json and diffusion_pytorch_model.safetensors
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub output: PathBuf,
+    /// Whose names the tensors get
+    #[arg(long, value_name = "LAYOUT", default_value = "diffusers")]
+    pub layout: LayoutChoice,
+    /// Number format of the values [default: that of the model]
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<WeightsDtype>,
+    /// Branch, tag or commit of a model on the hub [default: main]
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<String>,
+    /// Ask the hub whether a branch or tag in the cache has moved; without this option, it is asked once a day
+    #[arg(long)]
+    pub refresh: bool,
+    #[command(flatten)]
+    pub scaling: ScalingArgs,
 }
 
 /// Arrange pictures in rows and columns
@@ -271,9 +326,9 @@ pub struct OutputArgs {
 /// How pictures are encoded.
 #[derive(Debug, Args)]
 pub struct Encoding {
-    /// Seed of the random numbers; every picture starts with the same seed
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
-    pub seed: u64,
+    /// Seed of the random numbers; every picture starts with the same seed [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<u64>,
     /// Use the mean of the posterior instead of a sample
     #[arg(long)]
     pub mean: bool,
@@ -288,6 +343,13 @@ pub struct Encoding {
     pub icc: IccChoice,
 }
 
+impl Encoding {
+    /// The seed that is given, or the default.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+}
+
 /// What to do with the colour profile of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum IccChoice {
@@ -300,17 +362,58 @@ pub enum IccChoice {
 /// How pictures are compressed.
 #[derive(Debug, Args)]
 pub struct Quality {
-    /// JPEG quality, 1 to 100
-    #[arg(long, value_name = "N", default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub quality: u8,
+    /// JPEG quality, 1 to 100 [default: 95]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: Option<u8>,
+}
+
+impl Quality {
+    /// The quality that is given, or the default.
+    pub fn value(&self) -> u8 {
+        self.quality.unwrap_or(95)
+    }
+}
+
+/// How the latents of the model are scaled, whatever the checkpoint says.
+#[derive(Debug, Args)]
+pub struct ScalingArgs {
+    /// Family of the model, which decides how its latents are scaled [default: what the checkpoint says]
+    #[arg(long, value_name = "FAMILY", value_parser = families(), hide_possible_values = true)]
+    pub family: Option<&'static Family>,
+    /// Scaling factor of the model's latents [default: what the checkpoint or --family says]
+    #[arg(long, value_name = "N", value_parser = factor)]
+    pub scaling_factor: Option<f64>,
+    /// Shift that is subtracted from the model's latents before they are scaled [default: what the checkpoint or --family
+    /// says]
+    #[arg(long, value_name = "N", value_parser = finite, allow_negative_numbers = true)]
+    pub shift_factor: Option<f64>,
+}
+
+impl ScalingArgs {
+    pub fn overrides(&self) -> Overrides {
+        let &Self { family, scaling_factor, shift_factor } = self;
+        Overrides { family, scaling_factor, shift_factor }
+    }
+
+    /// The first of the options that is given.
+    pub fn first(&self) -> Option<&'static str> {
+        let options = [
+            self.family.map(|_| "--family"),
+            self.scaling_factor.map(|_| "--scaling-factor"),
+            self.shift_factor.map(|_| "--shift-factor"),
+        ];
+        options.into_iter().flatten().next()
+    }
 }
 
 /// The model and the device.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
+    /// A name that `vae models` lists, such as sd2, sdxl or tiny (small and built in; its latents are not Stable Diffusion's),
+    /// a hub id (owner/name), a folder in diffusers layout, or a .safetensors file next to its config.json [default: sd2]
     /// `sd2`, `tiny` (small and built in; its latents are not Stable Diffusion's), a hub id (owner/name), a folder in
-    /// diffusers layout, or a .safetensors file next to its config.json [default: sd2]
+    /// diffusers layout, or a file: of a VAE, or of a whole checkpoint with a VAE in it [default: sd2]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<Source>,
     /// Branch, tag or commit of a model on the hub [default: main]
@@ -319,6 +422,8 @@ pub struct ModelArgs {
     /// Ask the hub whether a branch or tag in the cache has moved; without this option, it is asked once a day
     #[arg(long)]
     pub refresh: bool,
+    #[command(flatten)]
+    pub scaling: ScalingArgs,
     /// Device to compute on: auto (CUDA if available), cpu, cuda or cuda:N; CUDA needs a build with `--features cuda`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
@@ -346,6 +451,40 @@ impl SaveDtype {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LayoutChoice {
+    /// Those of diffusers
+    Diffusers,
+    /// Those of LDM, the original code, which most single files have; of Wan's and TAESD's authors for their models
+    Ldm,
+}
+
+impl LayoutChoice {
+    pub fn layout(self) -> Layout {
+        match self {
+            Self::Diffusers => Layout::Diffusers,
+            Self::Ldm => Layout::Ldm,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum WeightsDtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl WeightsDtype {
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum ComputeDtype {
     Auto,
     F32,
@@ -364,8 +503,9 @@ impl ComputeDtype {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum ThemeChoice {
+    #[default]
     Light,
     Dark,
 }
@@ -376,6 +516,26 @@ impl ThemeChoice {
             Self::Light => Theme::Light,
             Self::Dark => Theme::Dark,
         }
+    }
+}
+
+/// Parses the name of a family.
+fn families() -> impl TypedValueParser<Value = &'static Family> {
+    let names = PossibleValuesParser::new(FAMILIES.iter().map(|family| family.name));
+    names.map(|name| Family::named(&name).expect("one of the names"))
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_normal() && factor > 0.0 => Ok(factor),
+        _ => Err("expected a positive number, such as 0.18215".into()),
+    }
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("expected a number, such as 0.0609".into()),
     }
 }
 

@@ -202,7 +202,7 @@ impl Half {
 
     /// What an overflow is remembered under.
     fn key(&self, checkpoint: &Checkpoint) -> Option<String> {
-        Some(format!("the {} of {}", self.name, checkpoint.weights().sha256().ok()?))
+        Some(format!("the {} of {}", self.name, checkpoint.sha256().ok()?))
     }
 }
 

@@ -4,23 +4,27 @@ use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
 use vae::checkpoint::Source;
+use vae::checkpoint::families::SD2;
+use vae::checkpoint::safetensors::is_safetensors;
 use vae::latents::{Draw, Latents};
+use vae::model::Scaling;
 use vae::noise::Generator;
 use vae::picture::{Format, Picture};
 
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::input::InputBytes;
-use super::inspect::is_safetensors;
 use super::jobs::{self, Job, Naming, Turn};
 use super::memory::{Size, Work};
 use super::pictures;
 use super::recipe::Recipe;
 use super::record::{Record, Stages, timed};
 use super::resume::{Decision, Resume};
+use super::scaling;
 use super::session::Session;
 use super::trace::Trace;
 use super::ui::Ui;
+use super::unused;
 
 const NAMING: Naming = Naming { alone: None, suffix: ".safetensors", pictures: |_| 1 };
 
@@ -31,14 +35,15 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("latents are safetensors, but {name} names a picture")));
     }
     let ui = &ui.with_bar(jobs.len());
-    let session = Session::new(&args.model, Source::Sd2, ui)?;
+    unused::check_seed(&args.encoding, false, ui);
+    let session = Session::new(&args.model, Source::Named(&SD2), ui)?;
     jobs::run(&jobs, ui, |job, turn| ui.report(&encode(args, job, turn, &session, ui)?))
 }
 
 fn encode(args: &EncodeArgs, job: &Job, turn: Turn, session: &Session, ui: &Ui) -> Result<Record> {
     let mut record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
     let recipe = Recipe::of_encode(args, session);
-    let mut bytes = InputBytes::new(&job.input);
+    let mut bytes = InputBytes::of_picture(&job.input);
     let resume = Resume { session, keep_existing: args.output.keep_existing };
     let plan = |bytes: &mut InputBytes| resume.decide(&job.destination, &recipe, bytes);
     let (decision, _claim) = turn.plan(job, &mut bytes, plan, Decision::is_keep)?;
@@ -47,14 +52,22 @@ fn encode(args: &EncodeArgs, job: &Job, turn: Turn, session: &Session, ui: &Ui) 
     }
     let stages = &mut record.stages;
     let (picture, original_size) = preprocess(&mut bytes, &args.encoding, session, ui, stages)?;
-    let (mut generator, mut trace) = (Generator::new(args.encoding.seed), Trace::new(args.trace, ui));
-    let tensor = encode_picture(&picture, &args.encoding, &mut generator, session, stages, &mut trace)?;
+    let (mut generator, mut trace) = (Generator::new(args.encoding.seed()), Trace::new(args.trace, ui));
+    let config = timed(&mut stages.load_ms, || session.config())?;
+    let scaling = match args.unscaled == config.latents_are_scaled() {
+        true => Some(session.scaling()?),
+        false => None, // the network encodes into what is wanted
+    };
+    let tensor =
+        encode_picture(&picture, &args.encoding, scaling, &mut generator, session, stages, &mut trace)?;
+    let scaling = config.scaling.as_ref().filter(|_| !args.unscaled);
+    record.warnings.extend(scaling::check_encoded(&tensor, &picture, scaling, session)?);
     record.trace = trace.into_rows();
     record.shape = Some(tensor.dims().to_vec());
 
-    let mut provenance = session.provenance()?;
+    let mut provenance = session.provenance(!args.unscaled)?;
     let mean = args.encoding.mean || session.config()?.draws_mean();
-    provenance.draw = Some(if mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed } });
+    provenance.draw = Some(if mean { Draw::Mean } else { Draw::Sample { seed: args.encoding.seed() } });
     provenance.precision = stages.encode.dtype.map(str::to_string);
     provenance.original_size = Some(original_size);
     provenance.encoded_size = Some((picture.width(), picture.height()));
@@ -104,10 +117,12 @@ pub fn preprocess(
     })
 }
 
-/// Encodes a preprocessed picture. Returns scaled latents `[1, 4, h/8, w/8]`, in f32 on the CPU.
+/// Encodes a preprocessed picture. Returns latents `[1, 4, h/8, w/8]` in f32 on the CPU. With `scaling`, they are scaled; or
+/// unscaled, if the network itself encodes into scaled ones. Without, they are as the network encodes them.
 pub fn encode_picture(
     picture: &Picture,
     encoding: &Encoding,
+    scaling: Option<&Scaling>,
     generator: &mut Generator,
     session: &Session,
     stages: &mut Stages,
@@ -128,7 +143,11 @@ pub fn encode_picture(
         } else {
             posterior.sample(&generator.randn_tensor(posterior.mean().dims(), &Device::Cpu)?)?
         };
-        let latents = config.scale(&z)?;
+        let latents = match scaling {
+            None => z,
+            Some(scaling) if config.latents_are_scaled() => scaling.unscale(&z)?,
+            Some(scaling) => scaling.scale(&z)?,
+        };
         trace.tensor("latents", &latents)?;
         Ok(latents)
     })

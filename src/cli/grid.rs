@@ -2,21 +2,24 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use vae::figure::grid::Layout;
 use vae::figure::{Canvas, FigureError, Grid};
-use vae::picture::Picture;
+use vae::picture::{Background, Picture};
 
 use super::args::GridArgs;
 use super::failure::Failure;
 use super::jobs::{self, Input};
+use super::memory::{self, Size, Work};
 use super::message::message;
 use super::output::Destination;
+use super::read::Wanted;
 use super::record::Record;
 use super::show::Screen;
 use super::ui::Ui;
+use super::unused;
 
 /// The JSON of `vae grid`.
 #[derive(Serialize)]
@@ -36,11 +39,12 @@ pub fn run(args: &GridArgs, ui: &Ui) -> Result<(), Failure> {
         Some(path) => jobs::named_destination(path, &inputs, ui)?,
         None => Destination::fresh(Path::new("grid.png")),
     };
-    let format = destination.picture_format(args.quality.quality)?;
+    let format = destination.picture_format(args.quality.value())?;
     let (rows, cols) = (args.rows.map(usize::from), args.cols.map(usize::from));
     let layout = Layout::new(inputs.len(), rows, cols).map_err(|e| Failure::Usage(e.to_string()))?;
     let screen = Screen::open(&args.show, [&destination], ui);
     screen.replace_unnamed([&mut destination]);
+    unused::check_quality(&args.quality, [&destination], ui);
 
     let (layout, canvas) = draw(&inputs, layout, args, ui)?;
     let write = || -> Result<()> {
@@ -53,24 +57,54 @@ pub fn run(args: &GridArgs, ui: &Ui) -> Result<(), Failure> {
     write().map_err(Failure::Output)
 }
 
-/// Draws the grid. All headers are read before any picture, so that a grid that is too large fails early.
+/// A picture of the grid whose header has been read.
+struct Cell<'a> {
+    input: &'a Input,
+    /// The number of bytes of the file.
+    file: usize,
+    size: Size,
+    /// The content of a pipe, which cannot be read twice.
+    bytes: Option<Vec<u8>>,
+}
+
+impl<'a> Cell<'a> {
+    fn open(input: &'a Input) -> Result<Self> {
+        let bytes = input.bytes(Wanted::Picture)?;
+        let (file, size) = (bytes.len(), Picture::size_of(&bytes)?);
+        let is_file = input.path().is_some_and(Path::is_file);
+        Ok(Self { input, file, size, bytes: Some(bytes).filter(|_| !is_file) })
+    }
+
+    /// Fails if there is not enough memory to read the picture and to draw it on a canvas of this size.
+    fn check_memory(&self, canvas: Size) -> Result<()> {
+        memory::check(Work::Read { file: self.file, original: self.size, canvas }, None)
+    }
+
+    fn read(self, background: Background) -> Result<Picture> {
+        let bytes = self.bytes.map_or_else(|| self.input.bytes(Wanted::Picture), Ok)?;
+        if Picture::size_of(&bytes)? != self.size {
+            bail!("the file changed while it was being processed: run the command again");
+        }
+        Ok(Picture::from_bytes(&bytes, background)?)
+    }
+}
+
+/// Draws the grid. All headers are read before any picture, so that a grid that is too large fails early. One picture at a
+/// time is in memory.
 fn draw(inputs: &[Input], mut layout: Layout, args: &GridArgs, ui: &Ui) -> Result<(Layout, Canvas), Failure> {
-    let mut files = Vec::with_capacity(inputs.len());
+    let mut cells = Vec::with_capacity(inputs.len());
     for input in inputs {
-        let header = || -> Result<_> {
-            let bytes = input.bytes()?;
-            let size = Picture::size_of(&bytes)?;
-            Ok((bytes, size))
-        };
-        let (bytes, size) = header().or_else(|e| report_error(input, e, ui))?;
-        layout.make_room(size).map_err(too_large)?;
-        files.push(bytes);
+        let cell = Cell::open(input).or_else(|e| report_error(input, e, ui))?;
+        layout.make_room(cell.size).map_err(too_large)?;
+        cells.push(cell);
+    }
+    for cell in &cells {
+        cell.check_memory(layout.size()).or_else(|e| report_error(cell.input, e, ui))?;
     }
     let mut grid = Grid::new(layout, args.background.0).map_err(too_large)?;
-    for (input, bytes) in inputs.iter().zip(files) {
-        let picture =
-            Picture::from_bytes(&bytes, args.background).or_else(|e| report_error(input, e.into(), ui))?;
-        grid.add(&picture);
+    for cell in cells {
+        let input = cell.input;
+        grid.add(&cell.read(args.background).or_else(|e| report_error(input, e, ui))?);
     }
     Ok((layout, grid.into_canvas()))
 }

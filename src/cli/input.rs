@@ -1,22 +1,26 @@
 //! The content of an input. It is read once, and it can be compared with the input that a result was made from.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
-use vae::latents::{Header, LatentsError};
+use vae::checkpoint::safetensors::is_safetensors;
+use vae::latents::{Header, Latents, LatentsError};
 
 use super::input_digests::{InputDigests, Sha256Bytes, State};
-use super::inspect::is_safetensors;
 use super::jobs::Input;
+use super::memory::check_bytes;
+use super::read::Wanted;
 use super::recipe::Stored;
 
 /// One input, and its content once that has been read.
 pub struct InputBytes<'a> {
     input: &'a Input,
+    wanted: Wanted,
+    /// The content, unless the input is a file of latents, of which only the latents are kept in memory.
     bytes: Option<Vec<u8>>,
     identity: Option<Identity>,
     digests: &'a InputDigests,
@@ -31,12 +35,15 @@ struct Identity {
 }
 
 impl<'a> InputBytes<'a> {
-    pub fn new(input: &'a Input) -> Self {
-        Self::with_digests(input, InputDigests::of_user())
+    /// A picture.
+    pub fn of_picture(input: &'a Input) -> Self {
+        let digests = InputDigests::of_user();
+        Self { input, wanted: Wanted::Picture, bytes: None, identity: None, digests, state: None }
     }
 
-    fn with_digests(input: &'a Input, digests: &'a InputDigests) -> Self {
-        Self { input, bytes: None, identity: None, digests, state: None }
+    /// Latents.
+    pub fn of_latents(input: &'a Input) -> Self {
+        Self { wanted: Wanted::Any, ..Self::of_picture(input) }
     }
 
     /// Returns the path if the input is a regular file.
@@ -53,13 +60,17 @@ impl<'a> InputBytes<'a> {
             let state = || self.file().and_then(|path| State::of(path).ok());
             let before = state();
             let is_settled = before.as_ref().is_some_and(State::is_settled);
-            let bytes = self.input.bytes()?;
-            let sha256 = Sha256::digest(&bytes).into();
+            let (identity, bytes) = match self.latents_file() {
+                Some(path) => (Identity::of(File::open(path)?)?, None),
+                None => {
+                    let bytes = self.input.bytes(self.wanted)?;
+                    (Identity::of(&bytes[..])?, Some(bytes))
+                }
+            };
             if let Some(before) = before.as_ref().filter(|_| is_settled && before == state()) {
-                self.digests.remember(before, &sha256);
+                self.digests.remember(before, &identity.sha256);
             }
-            self.identity = Some(Identity { size: bytes.len() as u64, sha256 });
-            (self.state, self.bytes) = (before, Some(bytes));
+            (self.state, self.bytes, self.identity) = (before, bytes, Some(identity));
         }
         self.identity.as_ref().context("the input was not read")
     }
@@ -69,10 +80,28 @@ impl<'a> InputBytes<'a> {
         self.identity.is_none() || self.file().is_some()
     }
 
-    /// Returns the content, which can be taken once.
+    /// Returns the path if the input is a regular file of latents, which can be read in parts.
+    fn latents_file(&self) -> Option<&'a Path> {
+        self.file().filter(|_| self.wanted == Wanted::Any)
+    }
+
+    /// Returns the content of a picture, which can be taken once.
     pub fn take(&mut self) -> Result<Vec<u8>> {
         self.read()?;
         self.bytes.take().context("the input was read twice")
+    }
+
+    /// Returns the latents. No other tensor of a file is kept in memory.
+    ///
+    /// # Errors
+    /// If they cannot be read, do not fit into memory, or have values that are NaN or infinite.
+    pub fn take_latents(&mut self) -> Result<Latents> {
+        self.read()?; // first, so that a change meanwhile is noticed
+        let (_, latents) = match self.latents_file() {
+            Some(path) => read_latents(path)?,
+            None => latents_of(&self.bytes.take().context("the input was read twice")?)?,
+        };
+        Ok(Latents::new(latents.tensor, latents.provenance)?)
     }
 
     /// Returns the header of latents. No more than that is read of a file.
@@ -112,16 +141,63 @@ impl<'a> InputBytes<'a> {
         Ok(states("input_sha256", &hex(&self.read()?.sha256)))
     }
 
-    /// Fails if the file has changed since it was read. It may be a file that is still being written.
+    /// Fails if the file has changed since its SHA-256 was computed. Then latents can be those of another content, and a picture can be one
+    /// that is still being written.
     pub fn check_unchanged(&self) -> Result<()> {
         let (Some(path), Some(before), Some(identity)) = (self.file(), &self.state, &self.identity) else {
             return Ok(());
         };
-        if State::of(path)? != *before && *Sha256::digest(self.input.bytes()?) != identity.sha256 {
+        if State::of(path)? != *before && Identity::of(File::open(path)?)?.sha256 != identity.sha256 {
             bail!("the file changed while it was being processed: run the command again");
         }
         Ok(())
     }
+}
+
+impl Identity {
+    /// Reads the whole input.
+    fn of(mut input: impl Read) -> io::Result<Self> {
+        let (mut sha256, mut buffer, mut size) = (Sha256::new(), vec![0; 1 << 20], 0);
+        loop {
+            match input.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    sha256.update(&buffer[..count]);
+                    size += count as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Self { size, sha256: sha256.finalize().into() })
+    }
+}
+
+/// Reads the latents of a file, and the name of their tensor. Of the other tensors, nothing is read.
+pub fn read_latents(path: &Path) -> Result<(String, Latents)> {
+    let header = Header::open(path)?;
+    let range = header.values()?;
+    let stored = range.end - range.start;
+    check_latents(&header, stored)?;
+    let mut bytes = vec![0; stored as usize];
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(range.start))?;
+    file.read_exact(&mut bytes)?;
+    Ok(header.latents(&bytes)?)
+}
+
+/// Returns the latents in the content of a file, and the name of their tensor.
+pub fn latents_of(bytes: &[u8]) -> Result<(String, Latents)> {
+    check_latents(&Header::read(bytes, bytes.len() as u64)?, 0)?;
+    Ok(Latents::peek(bytes)?)
+}
+
+/// Fails if there is not enough memory for `stored` bytes and for what is made of the latents.
+fn check_latents(header: &Header, stored: u64) -> Result<()> {
+    /// Bytes of a value: in f32, and copies to check, to unscale and to describe it.
+    const VALUE: u64 = 16;
+    let values = header.shape()?.iter().fold(1u64, |values, &side| values.saturating_mul(side as u64));
+    check_bytes(values.saturating_mul(VALUE).saturating_add(stored), "reading the latents")
 }
 
 /// Returns the first bytes, by which a picture is recognized.
@@ -154,7 +230,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::{Seek, SeekFrom, Write};
+    use std::io::Write;
 
     use super::*;
 
@@ -166,7 +242,7 @@ mod tests {
         let path = folder.path().join("input");
         fs::write(&path, (0..SIZE).map(|i| (i % 251) as u8).collect::<Vec<_>>()).expect("a file");
         let input = Input::File(path);
-        let stored = InputBytes::new(&input).describe().expect("readable");
+        let stored = InputBytes::of_picture(&input).describe().expect("readable");
         (folder, input, stored.map(|(key, value)| (key.to_string(), value)).into())
     }
 
@@ -179,7 +255,7 @@ mod tests {
     #[test]
     fn the_digest_of_the_whole_content_decides() {
         let (_folder, input, stored) = input();
-        let is = || InputBytes::new(&input).is(&stored).expect("readable");
+        let is = || InputBytes::of_picture(&input).is(&stored).expect("readable");
         assert!(is());
         write_at(&input, 10_000, b"other");
         assert!(!is());
@@ -190,7 +266,8 @@ mod tests {
     fn a_file_whose_digest_is_remembered_is_not_read() {
         let (folder, input, stored) = input();
         let digests = InputDigests::within(folder.path());
-        let is = |stored: &Stored| InputBytes::with_digests(&input, &digests).is(stored).expect("readable");
+        let of_input = || InputBytes { digests: &digests, ..InputBytes::of_picture(&input) };
+        let is = |stored: &Stored| of_input().is(stored).expect("readable");
         let state = || State::of(input.path().expect("a file")).expect("a file");
         assert!(is(&stored) && digests.recall(&state()).is_none(), "the file is too new");
         digests.remember(&state(), &[7; 32]);
@@ -208,7 +285,7 @@ mod tests {
     #[test]
     fn a_change_during_the_work_is_an_error() {
         let (_folder, input, _) = input();
-        let mut input_bytes = InputBytes::new(&input);
+        let mut input_bytes = InputBytes::of_picture(&input);
         input_bytes.take().expect("readable");
         input_bytes.check_unchanged().expect("unchanged");
         write_at(&input, 0, &[0, 1, 2, 3]); // the same bytes

@@ -28,6 +28,7 @@ mod unix {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
     use std::thread;
+    use std::time::Duration;
 
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
@@ -51,9 +52,17 @@ mod unix {
         thread::spawn(move || received.forever().next().map(end));
     }
 
-    /// Ends the process. A rename in progress is completed first.
+    /// How long the process lives at most after its temporary files are removed.
+    const MOMENT: Duration = Duration::from_millis(500);
+
+    /// Ends the process. A rename in progress is completed first. The message must not keep it alive: if stderr is a pipe
+    /// that nobody reads, a write to it does not return.
     fn end(signal: i32) {
         temporary::remove_all();
+        let _ = thread::Builder::new().spawn(move || {
+            thread::sleep(MOMENT);
+            end_now(signal);
+        });
         let tally = tally();
         if stderr().is_terminal() {
             let _ = stderr().write_all(b"\r\x1b[K"); // the progress bar
@@ -62,6 +71,10 @@ mod unix {
             0 | 1 => write_stderr("interrupted"),
             _ => write_stderr(&format!("interrupted: {}", *tally)),
         }
+        end_now(signal);
+    }
+
+    fn end_now(signal: i32) {
         let _ = low_level::emulate_default_handler(signal);
         low_level::exit(128 + signal);
     }

@@ -17,7 +17,7 @@ use super::interrupt;
 use super::message::message;
 use super::output::{Destination, FolderError};
 use super::paths::{FileId, folder_of, shown};
-use super::read::read;
+use super::read::{Wanted, read};
 use super::record::Record;
 use super::temporary::{Claim, end_last_claim, remove_leftovers};
 use super::ui::{StdoutClosed, Ui};
@@ -62,19 +62,19 @@ impl Input {
         }
     }
 
-    /// Reads the whole input.
+    /// Reads the whole input, or the start of what is not `wanted`.
     ///
     /// # Errors
-    /// If it cannot be read, or is larger than a picture or latents can be.
-    pub fn bytes(&self) -> Result<Vec<u8>> {
+    /// If it cannot be read, is larger than a picture can be, or does not fit into memory.
+    pub fn bytes(&self, wanted: Wanted) -> Result<Vec<u8>> {
         match self {
             Self::File(path) if path.is_dir() => bail!("this is a folder: name the files in it"),
             Self::File(path) => {
                 let file = File::open(path)?;
                 let length = file.metadata()?.len();
-                read(file, length)
+                read(file, length, wanted)
             }
-            Self::Stdin => read(stdin().lock(), 0),
+            Self::Stdin => read(stdin().lock(), 0, wanted),
             Self::Sample => Ok(vae::picture::SAMPLE_PNG.to_vec()),
         }
     }

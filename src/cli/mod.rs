@@ -3,7 +3,9 @@
 //! | file | what |
 //! | --- | --- |
 //! | `args` | options and help texts |
+//! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `models`, `doctor` | the commands |
 //! | `encode`, `decode`, `roundtrip`, `grid`, `inspect`, `doctor` | the commands |
+//! | `convert_model` | writes the VAE of a model as a new file |
 //! | `levels` | the noise levels of `--noise` |
 //! | `hub` | the hub, from the environment and the options |
 //! | `jobs` | inputs, their destinations, and the loop over them |
@@ -19,6 +21,7 @@
 //! | `memory` | whether a picture fits into memory |
 //! | `trace` | shape, statistics and time of every stage |
 //! | `scaling` | whether latents to decode are scaled |
+//! | `preview` | the small decoder for latents |
 //! | `session` | the device, and the model, which is opened when first needed |
 //! | `attempts` | the devices and precisions in which a picture is tried |
 //! | `output` | destinations of results; files are written completely or not at all |
@@ -28,11 +31,13 @@
 //! | `record` | the result of one input: its text, its JSON, its timings |
 //! | `progress` | the progress bar of a download |
 //! | `ui` | messages and progress on stderr, results on stdout |
+//! | `unused` | notes about options that have no effect |
 //! | `failure` | the errors that end a run, and their exit codes |
 
 pub mod args;
 mod attempts;
 mod collisions;
+mod convert_model;
 mod decode;
 mod doctor;
 mod encode;
@@ -47,9 +52,11 @@ mod jobs;
 mod levels;
 mod memory;
 mod message;
+mod models;
 mod output;
 mod paths;
 mod pictures;
+mod preview;
 mod progress;
 mod read;
 mod recipe;
@@ -62,6 +69,7 @@ mod show;
 mod temporary;
 mod trace;
 mod ui;
+mod unused;
 
 use std::{env, process};
 
@@ -96,6 +104,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Decode(args) => decode::run(args, &ui),
         Command::Roundtrip(args) => roundtrip::run(args, &ui),
         Command::Inspect(args) => inspect::run(args, &ui),
+        Command::Models => models::run(&ui),
+        Command::ConvertModel(args) => convert_model::run(args, &ui),
         Command::Doctor => doctor::run(&ui),
         Command::Grid(args) => grid::run(args, &ui),
         Command::Completions { shell } => {

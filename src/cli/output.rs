@@ -1,7 +1,7 @@
 //! Where results go. Files are written completely or not at all.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -116,6 +116,31 @@ impl Destination {
         result.with_context(|| format!("cannot write {}", shown(path)))
     }
 
+    /// Writes a file that may be too large for memory, piece by piece. It is complete before it gets its name.
+    ///
+    /// # Errors
+    /// Those of `content`, and [`FolderError`] among others.
+    pub fn write_by(&self, content: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let Some(path) = self.path() else {
+            return content(&mut Stdout);
+        };
+        let target = existing(path)?;
+        let old = fs::metadata(&target);
+        if old.as_ref().is_ok_and(|old| !old.is_file()) {
+            return content(&mut File::options().write(true).open(&target)?);
+        }
+        let mut file = NewFile::create_in(folder_of(&target)).map_err(|e| creation_error(&target, &e))?;
+        let mut buffer = BufWriter::with_capacity(1 << 20, file.file());
+        content(&mut buffer)?;
+        buffer.flush()?;
+        drop(buffer);
+        file.sync()?;
+        if let Ok(old) = old {
+            file.set_permissions(old.permissions())?;
+        }
+        Ok(file.replace(&target)?)
+    }
+
     /// Creates a file that must not exist yet.
     fn create(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         match new_file(path, bytes)?.rename(path) {
@@ -129,14 +154,35 @@ impl Destination {
     }
 }
 
-/// Replaces a file. Links are followed; devices and pipes are written directly.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Standard output, which takes no binary data if it is a terminal.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_stdout(bytes).map_err(io::Error::other).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The file that is to be replaced: links are followed.
+fn existing(path: &Path) -> Result<PathBuf> {
     let path = match path.is_symlink() {
         true => fs::canonicalize(path).context("it is a link to a missing file")?,
         false => path.to_path_buf(),
     };
+    match path.is_dir() {
+        true => bail!("it is a folder"),
+        false => Ok(path),
+    }
+}
+
+/// Replaces a file. Links are followed; devices and pipes are written directly.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let path = existing(path)?;
     match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() => bail!("it is a folder"),
         Ok(metadata) if !metadata.is_file() => Ok(fs::write(&path, bytes)?),
         old => {
             let file = new_file(&path, bytes)?;

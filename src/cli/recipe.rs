@@ -25,6 +25,7 @@ impl Recipe {
     pub fn of_encode(args: &EncodeArgs, session: &Session) -> Self {
         let mut recipe = Self::of_device(session);
         recipe.encoding(&args.encoding);
+        recipe.set("scaled", !args.unscaled);
         recipe.set("save_dtype", args.save_dtype.dtype().as_str());
         recipe
     }
@@ -58,7 +59,7 @@ impl Recipe {
             },
         );
         if let Some(Levels::Sweep(_)) = args.noise {
-            recipe.set("theme", if let ThemeChoice::Dark = args.theme { "dark" } else { "light" });
+            recipe.set("theme", if let Some(ThemeChoice::Dark) = args.theme { "dark" } else { "light" });
         }
         recipe
     }
@@ -68,7 +69,7 @@ impl Recipe {
         let checkpoint = session.checkpoint()?;
         let config = checkpoint.config();
         let mut recipe = Self(BTreeMap::new());
-        recipe.set("model_sha256", checkpoint.weights().sha256()?);
+        recipe.set("model_sha256", checkpoint.sha256()?);
         recipe.set("architecture_sha256", config.architecture_sha256());
         if let Some(scaling) = &config.scaling {
             recipe.set("scaling_factor", scaling.factor);
@@ -89,10 +90,10 @@ impl Recipe {
     }
 
     fn encoding(&mut self, encoding: &Encoding) {
-        let Encoding { seed, mean, multiple, background: Background([r, g, b]), icc } = encoding;
+        let Encoding { seed: _, mean, multiple, background: Background([r, g, b]), icc } = encoding;
         self.set("posterior", if *mean { "mean" } else { "sample" });
         if !mean {
-            self.set("seed", seed);
+            self.set("seed", encoding.seed());
         }
         self.set("multiple", multiple);
         self.set("background", format!("#{r:02x}{g:02x}{b:02x}"));
@@ -151,6 +152,7 @@ fn label(key: &str) -> String {
         "preprocessing" => "version of the preprocessing".into(),
         "quality" => "JPEG quality".into(),
         "save_dtype" => "number format".into(),
+        "scaled" => "scaling of the latents".into(),
         other => other.replace('_', " "),
     }
 }

@@ -4,8 +4,10 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use vae::checkpoint::Source;
+use vae::checkpoint::families::SD2;
 use vae::figure::{Roundtrip, Sweep};
 use vae::metrics::{difference, psnr, ssim};
+use vae::model::Scaling;
 use vae::noise::{Generator, add_uniform_noise};
 use vae::picture::{Format, Picture};
 
@@ -22,10 +24,12 @@ use super::output::Destination;
 use super::recipe::{Recipe, Stored, to_json};
 use super::record::{Record, Stages, SweepEntry, finite, timed};
 use super::resume::{Decision, Resume};
+use super::scaling;
 use super::session::Session;
 use super::show::Screen;
 use super::trace::Trace;
 use super::ui::Ui;
+use super::unused;
 
 const NAMING: Naming = Naming { alone: Some("roundtrip.png"), suffix: "-roundtrip.png", pictures: |_| 1 };
 
@@ -33,12 +37,16 @@ pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
     let mut jobs = jobs::plan(&args.inputs, &args.output, &NAMING, ui)?;
     let figure = plan_figure(args, &mut jobs, ui)?;
     for destination in jobs.iter().map(|job| &job.destination).chain([&figure]) {
-        destination.picture_format(args.quality.quality)?;
+        destination.picture_format(args.quality.value())?;
     }
     let screen = Screen::open(&args.show, jobs.iter().map(|job| &job.destination).chain([&figure]), ui);
     screen.replace_unnamed(jobs.iter_mut().map(|job| &mut job.destination));
     let ui = &ui.with_bar(jobs.len());
-    let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Sd2 };
+    let is_sweep = matches!(args.noise, Some(Levels::Sweep(_)));
+    unused::check_quality(&args.quality, jobs.iter().map(|job| &job.destination).chain([&figure]), ui);
+    unused::check_theme(args.theme.is_some(), is_sweep || figure != Destination::Nowhere, ui);
+    unused::check_seed(&args.encoding, args.noise.is_some(), ui);
+    let default = if args.inputs.is_empty() { Source::Tiny } else { Source::Named(&SD2) };
     let session = Session::new(&args.model, default, ui)?;
     if args.inputs.is_empty() && args.model.model.is_none() {
         ui.note("note: using the sample picture and the small built-in model; --model sd2 selects Stable Diffusion's");
@@ -101,9 +109,9 @@ struct Task<'a> {
 impl Run<'_> {
     fn roundtrip(&self, job: &Job, turn: Turn) -> Result<Record> {
         let record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
-        let mut bytes = InputBytes::new(&job.input);
+        let mut bytes = InputBytes::of_picture(&job.input);
         let mut recipe = Recipe::of_roundtrip(self.args, self.session);
-        recipe.set_format(job.destination.picture_format(self.args.quality.quality)?);
+        recipe.set_format(job.destination.picture_format(self.args.quality.value())?);
         let plan = |bytes: &mut InputBytes| self.resume().decide(&job.destination, &recipe, bytes);
         let (decision, _claim) = turn.plan(job, &mut bytes, plan, Decision::is_keep)?;
         if let Decision::Keep { stored, checked } = decision {
@@ -155,7 +163,7 @@ impl Run<'_> {
     /// Decodes once, with or without noise.
     fn once(&self, mut task: Task, noise: Option<f64>, mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
-        let encoded = self.encode(&mut task, &mut record.stages, &mut trace)?;
+        let encoded = self.encode(&mut task, &mut record, &mut trace)?;
         let (latents, decoded) = self.decode(&encoded, noise, &mut record.stages, &mut trace)?;
         record.trace = trace.into_rows();
         record.shape = Some(latents.dims().to_vec());
@@ -169,8 +177,8 @@ impl Run<'_> {
             let name = &record.input;
             let original = &encoded.picture;
             let figure = Roundtrip { name, original, decoded: &decoded, latents: &latents, noise };
-            let canvas = figure.draw(self.args.theme.theme())?;
-            let format = self.figure.picture_format(self.args.quality.quality)?;
+            let canvas = figure.draw(self.args.theme.unwrap_or_default().theme())?;
+            let format = self.figure.picture_format(self.args.quality.value())?;
             timed(&mut record.stages.write_ms, || self.figure.write(&canvas.to_file_bytes(format)?))?;
             self.screen.show(canvas.rgb8(), (canvas.width(), canvas.height()), self.ui);
             record.figure = self.figure.name();
@@ -184,7 +192,7 @@ impl Run<'_> {
     /// each is equal to a run with this level alone.
     fn sweep(&self, mut task: Task, levels: &[f64], mut record: Record) -> Result<Record> {
         let mut trace = Trace::new(self.args.trace, self.ui);
-        let encoded = self.encode(&mut task, &mut record.stages, &mut trace)?;
+        let encoded = self.encode(&mut task, &mut record, &mut trace)?;
         let mut figure = Sweep::new(&record.input, &encoded.picture, levels.len())?;
         let mut all = Vec::with_capacity(levels.len());
         for &noise in levels {
@@ -196,7 +204,7 @@ impl Run<'_> {
         }
         record.trace = trace.into_rows();
         record.shape = Some(encoded.latents.dims().to_vec());
-        let canvas = figure.draw(self.args.theme.theme())?;
+        let canvas = figure.draw(self.args.theme.unwrap_or_default().theme())?;
         if task.destination != Destination::Nowhere {
             let description = self.describe(&mut task, all.join(","))?;
             record =
@@ -221,7 +229,7 @@ impl Run<'_> {
         mut record: Record,
         file: impl FnOnce(Format) -> Result<Vec<u8>>,
     ) -> Result<Record> {
-        let format = task.destination.picture_format(self.args.quality.quality)?;
+        let format = task.destination.picture_format(self.args.quality.value())?;
         let written = timed(&mut record.stages.write_ms, || {
             self.resume().write(&task.destination, &task.recipe, &mut task.bytes, &file(format)?)
         })?;
@@ -231,16 +239,35 @@ impl Run<'_> {
         })
     }
 
-    fn encode(&self, task: &mut Task, stages: &mut Stages, trace: &mut Trace) -> Result<Encoded> {
-        let encoding = &self.args.encoding;
+    fn encode(&self, task: &mut Task, record: &mut Record, trace: &mut Trace) -> Result<Encoded> {
+        let (encoding, stages) = (&self.args.encoding, &mut record.stages);
         let (picture, _) = preprocess(&mut task.bytes, encoding, self.session, self.ui, stages)?;
         if !matches!(self.args.noise, Some(Levels::Sweep(_))) {
-            let format = task.destination.picture_format(self.args.quality.quality)?;
+            let format = task.destination.picture_format(self.args.quality.value())?;
             format.check_size(picture.width(), picture.height())?;
         }
-        let mut generator = Generator::new(encoding.seed);
-        let latents = encode_picture(&picture, encoding, &mut generator, self.session, stages, trace)?;
+        let mut generator = Generator::new(encoding.seed());
+        let scaling = self.scaling()?;
+        let latents =
+            encode_picture(&picture, encoding, scaling, &mut generator, self.session, stages, trace)?;
+        record.warnings.extend(scaling::check_encoded(
+            &latents,
+            &picture,
+            self.session.config()?.scaling.as_ref(),
+            self.session,
+        )?);
         Ok(Encoded { picture, latents, generator })
+    }
+
+    /// Returns how the network's latents are scaled: not at all if they are scaled already. Without noise, the scaling cancels out,
+    /// so that it need not be known.
+    fn scaling(&self) -> Result<Option<&Scaling>, Failure> {
+        let config = self.session.config()?;
+        match &self.args.noise {
+            _ if config.latents_are_scaled() => Ok(None),
+            Some(_) => self.session.scaling().map(Some),
+            None => Ok(config.scaling.as_ref()),
+        }
     }
 
     /// Adds the noise, and decodes. Returns the latents with noise, and the picture.
@@ -260,10 +287,10 @@ impl Run<'_> {
             }
             None => latents.clone(),
         };
-        let config = self.session.config()?;
         let size = (picture.width(), picture.height());
         self.session.check_memory(Work::Decode { size, resized: None })?;
-        let decoded = decode_latents(&config.unscale(&latents)?, self.session, stages, trace)?;
+        let z = self.scaling()?.map_or_else(|| Ok(latents.clone()), |scaling| scaling.unscale(&latents))?;
+        let decoded = decode_latents(&z, self.session, stages, trace)?;
         Ok((latents, decoded))
     }
 }

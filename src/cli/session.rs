@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use vae::checkpoint::{Checkpoint, Source, Variant};
 use vae::device::{Device, Error, Precision};
 use vae::latents::Provenance;
-use vae::model::{Config, DecodeLatents, EncodePictures, Parameters};
+use vae::model::{Config, DecodeLatents, EncodePictures, Parameters, Scaling};
 
 use super::args::ModelArgs;
 use super::attempts::{Attempts, Half};
@@ -79,20 +79,34 @@ impl<'a> Session<'a> {
                 Precision::F32 => Variant::Full,
             };
             let revision = self.args.revision.as_deref();
-            let checkpoint = self
-                .ui
-                .suspend(|| Checkpoint::open(&self.source, revision, variant, &hub))
-                .map_err(|e| Failure::Model(e.into()))?;
-            if let Some(warning) = checkpoint.warning() {
-                self.ui.note(&format!("warning: {warning}"));
-            }
-            Ok(checkpoint)
+            hub::open(&self.source, revision, variant, &hub, &self.args.scaling.overrides(), self.ui)
         })
     }
 
     /// Returns the config of the checkpoint.
     pub fn config(&self) -> Result<&Config, Failure> {
         Ok(self.checkpoint()?.config())
+    }
+
+    /// Returns the scaling of the latents.
+    ///
+    /// # Errors
+    /// [`Failure::Model`] if it is unknown.
+    pub fn scaling(&self) -> Result<&Scaling, Failure> {
+        let checkpoint = self.checkpoint()?;
+        let config = checkpoint.config();
+        config.scaling.as_ref().ok_or_else(|| {
+            // A file that is no VAE is better called what it is.
+            let device = self.attempts.device();
+            if let (Err(e), Err(_)) =
+                (self.encoder.on(&device, checkpoint), self.decoder.on(&device, checkpoint))
+                && let Ok(failure) = e.downcast()
+            {
+                return failure;
+            }
+            let refusal = checkpoint.recognition().refusal(&checkpoint.origin().model, config);
+            Failure::Model(anyhow!("{refusal}; unscaled latents need none (encode and decode --unscaled)"))
+        })
     }
 
     /// Runs `work` on the encoding half for a picture of `size`, on the devices and in the precisions of [`Attempts`].
@@ -153,18 +167,18 @@ impl<'a> Session<'a> {
         memory::check(work, config)
     }
 
-    /// Returns the provenance of latents of this model.
-    pub fn provenance(&self) -> Result<Provenance, Failure> {
+    /// Returns the provenance of latents of this model, which are `scaled` or not.
+    pub fn provenance(&self, scaled: bool) -> Result<Provenance, Failure> {
         let checkpoint = self.checkpoint()?;
         let config = checkpoint.config();
-        let sha256 = checkpoint.weights().sha256().map_err(|e| Failure::Model(e.into()))?;
+        let sha256 = checkpoint.sha256().map_err(|e| Failure::Model(e.into()))?;
         Ok(Provenance {
             model: Some(checkpoint.origin().model.clone()),
             model_revision: checkpoint.origin().revision.clone(),
             note: checkpoint.origin().note.map(str::to_string),
             model_sha256: Some(sha256.to_string()),
             scaling: config.scaling.clone(),
-            scaled: Some(true),
+            scaled: Some(scaled),
             ..Provenance::default()
         })
     }

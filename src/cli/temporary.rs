@@ -129,9 +129,19 @@ impl NewFile {
         Ok(Self(Temporary { path, file }))
     }
 
+    /// The open file, to write the content.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.0.file
+    }
+
     /// Writes all of the content and waits until the disk has it.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.file.write_all(bytes)?;
+        self.sync()
+    }
+
+    /// Waits until the disk has the content.
+    pub fn sync(&self) -> io::Result<()> {
         match self.0.file.sync_all() {
             Err(e) if is_unsupported(&e) => Ok(()),
             result => result,
@@ -233,7 +243,13 @@ impl Claim {
                 return Ok(Some(claim));
             }
             let mut live = live();
-            let Some(file) = open_claim(&path)? else { continue };
+            let file = match open_claim(&path) {
+                Ok(None) => continue,
+                Ok(Some(file)) if file.metadata()?.is_file() => file,
+                Err(e) if fs::symlink_metadata(&path).is_ok_and(|there| there.is_file()) => return Err(e),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(e),
+                _ => return Ok(Some(Self::none())), // a link, a pipe or a folder, not by this program
+            };
             match file.try_lock() {
                 _ if path.is_symlink() => return Ok(Some(Self::none())), // not by this program
                 Ok(()) if is_same_file(&file.metadata(), &fs::symlink_metadata(&path)) => {
@@ -269,12 +285,16 @@ impl Claim {
 }
 
 /// Creates the file of a claim, or opens that of another process or user. Returns `None` if it has just been removed.
+/// Links are not followed, and a pipe that somebody has put there is not waited for.
 fn open_claim(path: &Path) -> io::Result<Option<File>> {
     match File::options().create_new(true).write(true).open(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         result => return result.map(Some),
     }
-    match File::options().write(true).open(path).or_else(|_| File::open(path)) {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match options.write(true).open(path).or_else(|_| options.write(false).read(true).open(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
     }

@@ -23,7 +23,7 @@ impl<'a> Trace<'a> {
     /// Starts the trace of one input, and prints the header of its table.
     pub fn new(enabled: bool, ui: &'a Ui) -> Self {
         if enabled && !ui.json() {
-            ui.note(&TraceRow::header());
+            ui.row(&TraceRow::header());
         }
         Self { enabled, ui, rows: Vec::new(), clock: Instant::now() }
     }
@@ -60,7 +60,7 @@ impl<'a> Trace<'a> {
 
     fn add(&mut self, row: TraceRow) {
         if !self.ui.json() {
-            self.ui.note(&row.to_string());
+            self.ui.row(&row.to_string());
         }
         self.rows.push(row);
         self.restart(); // the statistics do not count as the next stage's time

@@ -75,6 +75,18 @@ impl Ui {
         }
     }
 
+    /// Prints a message of one line to stderr, if -v is given.
+    pub fn detail(&self, message: &str) {
+        if self.verbose {
+            self.note(message);
+        }
+    }
+
+    /// Prints a line of a table that was asked for to stderr, also with -q.
+    pub fn row(&self, line: &str) {
+        self.suspend(|| write_stderr(line));
+    }
+
     /// Prints a result to stdout: `result` as a line of JSON with `--json`, and `text` otherwise. `text` has lines of its
     /// own, so names in it must be escaped already.
     pub fn print(&self, result: &impl Serialize, text: &str) -> Result<()> {

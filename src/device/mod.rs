@@ -14,7 +14,7 @@ mod self_check;
 
 use std::str::FromStr;
 
-use crate::model::{Config, DecodeLatents, EncodePictures, LatentDecoder, Parameters, PictureEncoder};
+use crate::model::{self, Config, DecodeLatents, EncodePictures, Parameters};
 
 pub use fault::Fault;
 #[cfg(feature = "cuda")]
@@ -167,30 +167,30 @@ impl Device {
         }
     }
 
-    /// Loads the encoding half of a model. Errors are those of [`PictureEncoder::new`].
+    /// Loads the encoding half of a model. Errors are those of [`model::picture_encoder`].
     pub fn picture_encoder(
         &self,
         config: &Config,
         tensors: Parameters,
     ) -> candle_core::Result<Box<dyn EncodePictures>> {
-        Ok(match self {
-            Self::Cpu(cpu) => Box::new(PictureEncoder::new(cpu, config, tensors)?),
+        match self {
+            Self::Cpu(cpu) => model::picture_encoder(cpu, config, tensors),
             #[cfg(feature = "cuda")]
-            Self::Cuda(cuda) => Box::new(PictureEncoder::new(cuda, config, tensors)?),
-        })
+            Self::Cuda(cuda) => model::picture_encoder(cuda, config, tensors),
+        }
     }
 
-    /// Loads the decoding half of a model. Errors are those of [`LatentDecoder::new`].
+    /// Loads the decoding half of a model. Errors are those of [`model::latent_decoder`].
     pub fn latent_decoder(
         &self,
         config: &Config,
         tensors: Parameters,
     ) -> candle_core::Result<Box<dyn DecodeLatents>> {
-        Ok(match self {
-            Self::Cpu(cpu) => Box::new(LatentDecoder::new(cpu, config, tensors)?),
+        match self {
+            Self::Cpu(cpu) => model::latent_decoder(cpu, config, tensors),
             #[cfg(feature = "cuda")]
-            Self::Cuda(cuda) => Box::new(LatentDecoder::new(cuda, config, tensors)?),
-        })
+            Self::Cuda(cuda) => model::latent_decoder(cuda, config, tensors),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The self-check of a CUDA device: a small model, both halves, against the CPU.
+//! The self-check of a CUDA device: a small model of each network, both halves, against the CPU.
 //!
 //! The first use of a device by a build checks it in the precision that is used. The outcome is remembered in the user's cache
 //! folder until the device, the driver, a library or the build changes.
@@ -8,15 +8,15 @@ use rayon::ThreadPoolBuilder;
 
 use crate::kernels::cuda::{Cuda, CudaError};
 use crate::kernels::{Backend, Cpu, Error, Level, Parameter, Precision};
-use crate::model::{AutoencoderKl, Config, DecodeLatents, EncodePictures, Parameters, Tensors};
+use crate::model::{Config, Parameters, Tensors, latent_decoder, picture_encoder};
 
-/// How far a device's results are from the CPU's, for a small model with weights from a formula.
+/// How far a device's results are from the CPU's, for small models with weights from a formula.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SelfCheck {
     /// The precision that was checked.
     pub precision: Precision,
-    /// The rms of the difference relative to the rms of the CPU's values, of moments or picture, whichever is larger; infinite if a
-    /// value is not finite.
+    /// The rms of the difference relative to the rms of the CPU's values, of the moments or the picture of any model, whichever is
+    /// largest; infinite if a value is not finite.
     pub difference: f64,
 }
 
@@ -77,14 +77,29 @@ fn topic(precision: Precision) -> String {
     format!("self-check in {precision}")
 }
 
-const CONFIG: &str =
-    r#"{"_class_name": "AutoencoderKL", "block_out_channels": [32, 64, 64], "norm_num_groups": 8}"#;
+/// Together they have all kinds of layers.
+const CONFIGS: [&str; 3] = [
+    r#"{"_class_name": "AutoencoderKL", "block_out_channels": [32, 64, 64], "norm_num_groups": 8}"#,
+    r#"{"_class_name": "AutoencoderKLWan", "base_dim": 16, "dim_mult": [1, 2, 3], "num_res_blocks": 1}"#,
+    r#"{"_class_name": "AutoencoderTiny", "encoder_block_out_channels": [24, 24], "num_encoder_blocks": [1, 1],
+        "decoder_block_out_channels": [24, 24], "num_decoder_blocks": [1, 1]}"#,
+];
 
-/// Computes both halves on the device and on the CPU.
+/// Computes both halves of all models on the device and on the CPU. NaN counts as the largest difference.
 fn compare(cuda: &Cuda) -> Result<f64> {
+    let mut largest = 0.0;
+    for config in CONFIGS {
+        let found = compare_model(cuda, config)?;
+        largest = if found.is_nan() || found > largest { found } else { largest };
+    }
+    Ok(largest)
+}
+
+/// Computes both halves of one model.
+fn compare_model(cuda: &Cuda, config: &str) -> Result<f64> {
     // Attention over 192 positions: more than one tile of the kernels, and not a multiple of it.
     let (height, width) = (48, 64);
-    let config = Config::from_json(CONFIG).map_err(candle_core::Error::wrap)?;
+    let config = Config::from_json(config).map_err(candle_core::Error::wrap)?;
     let input = |channels: usize, height: usize, width: usize| {
         let shape = [1, channels, height, width];
         Tensor::from_vec(values(channels, &shape), &shape, &candle_core::Device::Cpu)
@@ -100,8 +115,9 @@ fn compare(cuda: &Cuda) -> Result<f64> {
 
 /// The moments of a picture, and the picture of some latents.
 fn results<B: Backend>(backend: &B, config: &Config, x: &Tensor, latents: &Tensor) -> Result<[Tensor; 2]> {
-    let vae = AutoencoderKl::new(backend, config, Parameters::new(Formula))?;
-    Ok([vae.encoder.moments(&vae.encoder.h(x, &mut ())?)?, vae.decoder.decode(latents)?])
+    let encoder = picture_encoder(backend, config, Parameters::new(Formula))?;
+    let decoder = latent_decoder(backend, config, Parameters::new(Formula))?;
+    Ok([encoder.moments(&encoder.h(x, &mut ())?)?, decoder.decode(latents)?])
 }
 
 fn difference(here: &Tensor, wanted: &Tensor) -> Result<f64> {

@@ -14,15 +14,15 @@ pub const MAX_CHANNELS: usize = 4096;
 
 /// A device, or a kind of device, that computes the model's operations. Cheap to clone; clones share their memory.
 ///
-/// `Convolution`, `GroupNorm` and `Attention` hold weights in the layout that the backend uses.
+/// `Convolution`, `Norm` and `Attention` hold weights in the layout that the backend uses.
 pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// Activations of one picture.
     type Map: FeatureMap;
     /// The weights of a convolution.
     type Convolution: fmt::Debug + Send + Sync;
-    /// The weights of a group norm.
-    type GroupNorm: fmt::Debug + Send + Sync;
-    /// A group norm's scale and shift per channel for one map.
+    /// The weights of a norm.
+    type Norm: fmt::Debug + Send + Sync;
+    /// What applies a norm to one map: a scale and a shift per channel, and for an RMS norm a factor per pixel.
     type Coefficients;
     /// The weights of an attention layer's four projections.
     type Attention: fmt::Debug + Send + Sync;
@@ -39,7 +39,9 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// Prepares a convolution's weights.
     fn convolution(&self, parameters: ConvParameters) -> Result<Self::Convolution, Error>;
     /// Prepares a group norm's weights.
-    fn group_norm(&self, parameters: NormParameters) -> Result<Self::GroupNorm, Error>;
+    fn group_norm(&self, parameters: NormParameters) -> Result<Self::Norm, Error>;
+    /// Prepares the weights γ `[c]` of an RMS norm over the channels of each pixel: `x/max(‖x‖₂, 1e-12)·√c·γ`.
+    fn rms_norm(&self, weight: Vec<f32>) -> Result<Self::Norm, Error>;
     /// Prepares the weights of an attention layer.
     fn attention(&self, parameters: AttentionParameters) -> Result<Self::Attention, Error>;
 
@@ -56,7 +58,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// Computes the coefficients of `norm` for `x`. The convolution or the attention that reads `x` next applies them.
     fn normalize(
         &self,
-        norm: &Self::GroupNorm,
+        norm: &Self::Norm,
         x: &Self::Map,
         activation: Activation,
     ) -> Result<Self::Coefficients, Error>;
@@ -78,7 +80,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
         workspace: &mut Workspace<Self>,
     ) -> Result<Self::Map, Error>;
 
-    /// `x + to_out(attention(to_q(h), to_k(h), to_v(h)))` with `h = x·scale + shift` by the coefficients of `norm`.
+    /// `x + to_out(attention(to_q(h), to_k(h), to_v(h)))` with `h = norm(x)` by its coefficients.
     ///
     /// The projections are part of the operation, so that a backend can merge them.
     fn attend(
@@ -106,11 +108,11 @@ pub trait FeatureMap: Send {
     fn visit(&self, visit: &mut dyn FnMut(&[f32])) -> Result<(), Error>;
 }
 
-/// What a convolution reads: a map, with a group norm (and its activation) applied to it, or without.
+/// What a convolution reads: a map, with a norm (and its activation) applied to it, or without.
 pub struct ConvInput<'a, B: Backend> {
     /// The map.
     pub map: &'a B::Map,
-    /// The group norm's coefficients for this map.
+    /// The norm's coefficients for this map.
     pub norm: Option<&'a B::Coefficients>,
 }
 
@@ -122,7 +124,7 @@ pub enum ConvOutput<'a, B: Backend> {
     AddTo(&'a mut B::Map),
 }
 
-/// The activation after a group norm.
+/// The activation after a norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
     /// Nothing.
@@ -143,7 +145,14 @@ pub struct ConvParameters {
     pub weight: Parameter,
     /// `[out]`
     pub bias: Vec<f32>,
+    /// Whether ReLU follows the convolution, or its sum with the map that it is added to.
+    pub relu: bool,
+    /// Whether a group norm reads the result. It needs sums, which the convolution computes as it writes.
+    pub sums: bool,
 }
+
+/// The least norm of a pixel that an RMS norm divides by, as in torch's `F.normalize`.
+pub const LEAST_NORM: f32 = 1e-12;
 
 /// The parameters of a group norm: `(x − mean)/√(variance + eps)·γ + β` over each group.
 #[derive(Debug, Clone)]
@@ -171,7 +180,7 @@ pub struct AttentionParameters {
     pub to_out: ConvParameters,
 }
 
-/// The convolutions that an AutoencoderKL has.
+/// The convolutions that the models have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConvKind {
     /// 3×3, stride 1, one pixel of zeros around the picture.
@@ -180,6 +189,8 @@ pub enum ConvKind {
     Up2,
     /// 3×3, stride 2, one pixel of zeros to the right and below.
     Down2,
+    /// 3×3, stride 2, one pixel of zeros around the picture.
+    Down2Around,
     /// 1×1.
     Point,
 }
@@ -192,6 +203,7 @@ impl ConvKind {
             Self::Same | Self::Point => Shape::new(channels, height, width),
             Self::Up2 => Shape::new(channels, 2 * height, 2 * width),
             Self::Down2 => Shape::new(channels, height / 2, width / 2),
+            Self::Down2Around => Shape::new(channels, height.div_ceil(2), width.div_ceil(2)),
         }
     }
 

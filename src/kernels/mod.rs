@@ -11,8 +11,8 @@
 //! | [`cpu`] | f32 on the CPU: AVX-512, AVX2, or portable |
 //! | `cuda` | f16, bf16 or f32 on NVIDIA's GPUs, with the feature `cuda` |
 //!
-//! The operations are convolution (with the group norm and SiLU of its input, bias and residual in the same pass), the
-//! statistics of a group norm, and attention. Entry points validate shapes and choose an implementation; implementations
+//! The operations are convolution (with the norm and SiLU of its input, bias, residual and ReLU in the same pass), the
+//! statistics of a norm, and attention. Entry points validate shapes and choose an implementation; implementations
 //! decide nothing. Tests compare each of them with its definition at every level of the machine. All unsafe code
 //! but the memory map of the weights is here.
 
@@ -28,7 +28,7 @@ pub mod workspace;
 
 pub use backend::{
     Activation, AttentionParameters, Backend, ConvInput, ConvKind, ConvOutput, ConvParameters, FeatureMap,
-    MAX_CHANNELS, NormParameters, Shape,
+    LEAST_NORM, MAX_CHANNELS, NormParameters, Shape,
 };
 pub use cpu::{Cpu, Level, LevelError};
 pub use error::Error;

@@ -3,20 +3,25 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
+use std::ops::Range;
 use std::path::Path;
 
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::LatentsError;
-use super::safetensors::{FORMAT_VERSION, check_shape, find_latents, is_ours};
+use crate::safetensors_header::parse;
 
-/// The largest header in bytes, as the format defines. Those of our files have about 1 KB.
-const MAX_HEADER: u64 = 100_000_000;
+use super::safetensors::{FORMAT_VERSION, check_shape, find_latents, is_ours, read_tensor};
+use super::{Latents, LatentsError, Provenance};
+
+/// The largest header in bytes. Those of our files have about 1 KB.
+const MAX_HEADER: u64 = 4 << 20;
 
 /// The header of a latents file.
 #[derive(Debug, Clone)]
 pub struct Header {
     metadata: Metadata,
+    /// Where the values of all tensors start.
+    start: u64,
     is_complete: bool,
 }
 
@@ -47,31 +52,69 @@ impl Header {
         if (text.len() as u64) < size {
             return Err(LatentsError::CutOff { ours: looks_ours(&text) });
         }
-        let metadata: Metadata =
-            serde_json::from_slice(&text).map_err(|e| LatentsError::Format(e.to_string()))?;
-        let is_complete = start.len() as u64 + size + metadata.data_len() as u64 == len;
-        Ok(Self { metadata, is_complete })
+        let metadata = parse(&text).map_err(|e| LatentsError::Format(e.to_string()))?;
+        let start = start.len() as u64 + size;
+        let is_complete = start.checked_add(metadata.data_len() as u64) == Some(len);
+        Ok(Self { metadata, start, is_complete })
     }
 
     /// The shape `[n, c, h, w]` of the latents; n is 1 if the tensor has three dimensions.
     ///
     /// # Errors
-    /// [`LatentsError::Tensor`] if the file has no latents, or none with values.
+    /// [`LatentsError::Tensor`] if the file has no latents, none with values, or too many: [`MAX_BATCH`] pictures of
+    /// [`MAX_PIXELS`](crate::picture::MAX_PIXELS).
+    ///
+    /// [`MAX_BATCH`]: super::safetensors::MAX_BATCH
     pub fn shape(&self) -> Result<[usize; 4], LatentsError> {
+        check_shape(&self.find()?.1.shape)
+    }
+
+    /// Where the values of the latents are in the file, in bytes. Errors are those of [`Header::shape`].
+    pub fn values(&self) -> Result<Range<u64>, LatentsError> {
+        self.shape()?;
+        let (start, end) = self.find()?.1.data_offsets;
+        let place = |offset: usize| self.start.saturating_add(offset as u64);
+        Ok(place(start)..place(end))
+    }
+
+    /// The latents, of which `values` are those that are stored, and the name of their tensor.
+    ///
+    /// # Errors
+    /// Those of [`Header::shape`] and [`Header::provenance`], or [`LatentsError::Tensor`] if the values are not floats.
+    ///
+    /// # Panics
+    /// If `values` has another length than [`Header::values`].
+    pub fn latents(&self, values: &[u8]) -> Result<(String, Latents), LatentsError> {
+        let (name, info) = self.find()?;
+        assert_eq!(values.len(), info.data_offsets.1 - info.data_offsets.0, "the bytes of `{name}`");
+        let provenance = self.provenance()?.unwrap_or_default();
+        Ok((name, Latents { tensor: read_tensor(info, values)?, provenance }))
+    }
+
+    /// The number of bytes of the whole file.
+    pub fn file_size(&self) -> u64 {
+        self.start.saturating_add(self.metadata.data_len() as u64)
+    }
+
+    /// Finds the latents. Returns their name, and what the header states of them.
+    fn find(&self) -> Result<(String, &TensorInfo), LatentsError> {
         let tensors = self.metadata.tensors();
         let shapes: Vec<_> = tensors.iter().map(|(name, info)| (name.as_str(), &info.shape[..])).collect();
-        let shape = &tensors[find_latents(&shapes)?].shape;
-        check_shape(shape)?;
-        match shape[..] {
-            [c, h, w] => Ok([1, c, h, w]),
-            [n, c, h, w] => Ok([n, c, h, w]),
-            _ => Err(LatentsError::Tensor(format!("the shape is {shape:?}"))),
-        }
+        let name = find_latents(&shapes)?;
+        Ok((name.to_string(), tensors[name]))
     }
 
     /// The metadata; `None` if the file is from another program.
     pub fn metadata(&self) -> Option<&HashMap<String, String>> {
         self.metadata.metadata().as_ref().filter(|metadata| is_ours(metadata))
+    }
+
+    /// Where the latents come from; `None` if the file is from another program.
+    ///
+    /// # Errors
+    /// [`LatentsError::Metadata`] or [`LatentsError::Version`] if a value cannot be read.
+    pub fn provenance(&self) -> Result<Option<Provenance>, LatentsError> {
+        self.metadata().map(Provenance::from_metadata).transpose()
     }
 
     /// Whether the file has as many bytes as the header states.

@@ -21,17 +21,19 @@
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::TensorInfo;
 
 use crate::model::{ChannelStatistics, Scaling};
 use crate::picture::MAX_PIXELS;
 use crate::picture::description::{SOFTWARE, is_vae};
 
-use super::{Draw, Latents, LatentsError, Provenance};
+use super::{Draw, Header, Latents, LatentsError, Provenance};
 
 /// The version of the metadata that this program writes and reads.
 pub const FORMAT_VERSION: &str = "1";
+
+/// The most pictures in a file. More are refused by the header, before memory is taken for them.
+pub const MAX_BATCH: usize = 65_536;
 
 /// The name of the tensor.
 const NAME: &str = "latents";
@@ -54,18 +56,11 @@ impl Latents {
 
     /// Reads the same for inspection: returns the name of the tensor too, and accepts NaN and infinite values.
     pub fn peek(bytes: &[u8]) -> Result<(String, Self), LatentsError> {
-        let format = |e: safetensors::SafeTensorError| LatentsError::Format(e.to_string());
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
-        let file = SafeTensors::deserialize(bytes).map_err(format)?;
-        let provenance = match header.metadata() {
-            Some(metadata) if is_ours(metadata) => Provenance::from_metadata(metadata)?,
-            _ => Provenance::default(),
-        };
-        let tensors = file.tensors();
-        let shapes: Vec<_> = tensors.iter().map(|(name, view)| (name.as_str(), view.shape())).collect();
-        let name = find_latents(&shapes)?;
-        let view = file.tensor(name).map_err(format)?;
-        Ok((name.to_string(), Self { tensor: read_tensor(&view)?, provenance }))
+        let header = Header::read(bytes, bytes.len() as u64)?;
+        let range = header.values()?;
+        let whole = || LatentsError::CutOff { ours: header.metadata().is_some() };
+        let values = bytes.get(range.start as usize..range.end as usize).filter(|_| header.is_complete());
+        header.latents(values.ok_or_else(whole)?)
     }
 }
 
@@ -110,22 +105,32 @@ pub fn find_latents<'a>(tensors: &[(&'a str, &[usize])]) -> Result<&'a str, Late
     }
 }
 
-pub(super) fn check_shape(shape: &[usize]) -> Result<(), LatentsError> {
-    match shape.contains(&0) {
-        true => Err(LatentsError::Tensor(format!("the tensor of shape {shape:?} is empty"))),
-        false => Ok(()),
+/// Returns a shape as `[n, c, h, w]`; n is 1 if it has three dimensions.
+///
+/// # Errors
+/// [`LatentsError::Tensor`] if it has no values, more than [`MAX_BATCH`] pictures, or pictures of more than [`MAX_PIXELS`].
+pub(super) fn check_shape(shape: &[usize]) -> Result<[usize; 4], LatentsError> {
+    let refused = |why: String| Err(LatentsError::Tensor(format!("the tensor of shape {shape:?} {why}")));
+    let [n, c, h, w] = match shape[..] {
+        [c, h, w] => [1, c, h, w],
+        [n, c, h, w] => [n, c, h, w],
+        _ => return refused("is not [n,c,h,w]".into()),
+    };
+    match (h as u64).checked_mul(w as u64) {
+        _ if shape.contains(&0) => refused("is empty".into()),
+        Some(..=MAX_PIXELS) if n > MAX_BATCH => refused(format!("has more than {MAX_BATCH} pictures")),
+        Some(..=MAX_PIXELS) => Ok([n, c, h, w]),
+        _ => refused(format!("has more than {MAX_PIXELS} pixels")),
     }
 }
 
-/// Converts a stored tensor to f32 `[n, c, h, w]`.
-fn read_tensor(view: &TensorView) -> Result<Tensor, LatentsError> {
-    let shape = view.shape();
-    check_shape(shape)?;
-    let dtype = DType::try_from(view.dtype()).ok().filter(|d| d.is_float());
+/// Converts the stored values of a tensor to f32 `[n, c, h, w]`.
+pub(super) fn read_tensor(info: &TensorInfo, values: &[u8]) -> Result<Tensor, LatentsError> {
+    let shape = check_shape(&info.shape)?;
+    let dtype = DType::try_from(info.dtype).ok().filter(|d| d.is_float());
     let dtype =
-        dtype.ok_or_else(|| LatentsError::Tensor(format!("type {:?} is not supported", view.dtype())))?;
-    let tensor = Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)?.to_dtype(DType::F32)?;
-    Ok(if shape.len() == 3 { tensor.unsqueeze(0)? } else { tensor })
+        dtype.ok_or_else(|| LatentsError::Tensor(format!("type {:?} is not supported", info.dtype)))?;
+    Ok(Tensor::from_raw_buffer(values, dtype, &shape, &Device::Cpu)?.to_dtype(DType::F32)?)
 }
 
 impl Provenance {
@@ -162,7 +167,7 @@ impl Provenance {
         self.other.clone().into_iter().chain(known).collect()
     }
 
-    fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, LatentsError> {
+    pub(super) fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, LatentsError> {
         let text = |key: &str| metadata.get(key).cloned();
         if text("format_version").as_deref() != Some(FORMAT_VERSION) {
             return Err(LatentsError::Version(text("format_version").unwrap_or_default()));

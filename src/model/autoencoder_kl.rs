@@ -4,13 +4,14 @@
 
 use candle_core::{Error, Result, Tensor};
 
-use crate::kernels::{Backend, ConvKind, FeatureMap, Shape, Workspace};
+use crate::kernels::{Backend, ConvKind};
 
+use super::batch::{check_latents, check_pixels, for_each_picture};
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::layers::Conv2d;
 use super::parameters::Loader;
-use super::{Config, Kl, Observer, Parameters, Posterior, RGB};
+use super::{Config, Kl, Observer, Parameters, Posterior};
 
 /// The encoding half of a model, on any backend.
 pub trait EncodePictures: Send + Sync {
@@ -76,14 +77,7 @@ impl<B: Backend> PictureEncoder<B> {
 
 impl<B: Backend> EncodePictures for PictureEncoder<B> {
     fn h(&self, x: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
-        let (_, channels, height, width) = x.dims4()?;
-        let least = self.config.downscale();
-        if channels != RGB || height < least || width < least {
-            candle_core::bail!(
-                "the encoder's input must be [n, {RGB}, h, w] with sides of at least {least}, not {:?}",
-                x.dims()
-            );
-        }
+        check_pixels(x, &self.config)?;
         for_each_picture(&self.backend, x, |x, workspace| self.encoder.forward(x, workspace, observer))
     }
 
@@ -128,14 +122,7 @@ impl<B: Backend> LatentDecoder<B> {
 
 impl<B: Backend> DecodeLatents for LatentDecoder<B> {
     fn z(&self, latents: &Tensor) -> Result<Tensor> {
-        let (_, channels, height, width) = latents.dims4()?;
-        if channels != self.config.latent_channels || height == 0 || width == 0 {
-            let c = self.config.latent_channels;
-            candle_core::bail!(
-                "the decoder's input must be latents [n, {c}, h, w], not {:?}",
-                latents.dims()
-            );
-        }
+        check_latents(latents, &self.config)?;
         match &self.post_quant_conv {
             Some(post_quant_conv) => {
                 for_each_picture(&self.backend, latents, |z, workspace| post_quant_conv.forward(z, workspace))
@@ -194,29 +181,4 @@ impl<B: Backend> AutoencoderKl<B> {
 
 fn kl(config: &Config) -> Result<&Kl> {
     config.kl().ok_or_else(|| Error::Msg("the config is not that of an AutoencoderKL".into()))
-}
-
-/// `[n, c, h, w]` → `[n, c', h', w']`, one picture at a time, so that a batch needs no more memory than one picture.
-fn for_each_picture<B: Backend>(
-    backend: &B,
-    batch: &Tensor,
-    mut forward: impl FnMut(B::Map, &mut Workspace<B>) -> Result<B::Map>,
-) -> Result<Tensor> {
-    let (n, channels, height, width) = batch.dims4()?;
-    let shape = Shape::new(channels, height, width);
-    let mut workspace = Workspace::checkout(backend);
-    let mut results = Vec::with_capacity(n);
-    for i in 0..n {
-        let mut x = workspace.take(shape);
-        backend.load(&batch.get(i)?.flatten_all()?.to_vec1::<f32>()?, shape, &mut x)?;
-        let y = forward(x, &mut workspace)?;
-        let Shape { channels, height, width } = y.shape();
-        results.push(Tensor::from_vec(
-            backend.fetch(&y)?,
-            (1, channels, height, width),
-            &candle_core::Device::Cpu,
-        )?);
-        workspace.give(y);
-    }
-    Tensor::cat(&results, 0)
 }

@@ -5,17 +5,17 @@ use candle_core::Result;
 use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 
 use super::Kl;
-use super::layers::{Attention, Conv2d, GroupNorm};
+use super::layers::{Attention, Conv2d, Norm};
 use super::parameters::Loader;
 
-/// Two convolutions, each after a group norm and SiLU, and a shortcut around them.
+/// Two convolutions, each after a norm and SiLU, and a shortcut around them.
 #[derive(Debug)]
 pub struct ResnetBlock<B: Backend> {
-    norm1: GroupNorm<B>,
-    conv1: Conv2d<B>,
-    norm2: GroupNorm<B>,
-    conv2: Conv2d<B>,
-    conv_shortcut: Option<Conv2d<B>>,
+    pub(super) norm1: Norm<B>,
+    pub(super) conv1: Conv2d<B>,
+    pub(super) norm2: Norm<B>,
+    pub(super) conv2: Conv2d<B>,
+    pub(super) conv_shortcut: Option<Conv2d<B>>,
 }
 
 impl<B: Backend> ResnetBlock<B> {
@@ -23,9 +23,9 @@ impl<B: Backend> ResnetBlock<B> {
     pub fn new(groups: usize, c_in: usize, c_out: usize, load: Loader<B>) -> Result<Self> {
         let shortcut = load.under("conv_shortcut");
         Ok(Self {
-            norm1: GroupNorm::new(groups, c_in, Activation::Silu, load.under("norm1"))?,
+            norm1: Norm::group(groups, c_in, Activation::Silu, load.under("norm1"))?,
             conv1: Conv2d::new(c_in, c_out, ConvKind::Same, load.under("conv1"))?,
-            norm2: GroupNorm::new(groups, c_out, Activation::Silu, load.under("norm2"))?,
+            norm2: Norm::group(groups, c_out, Activation::Silu, load.under("norm2"))?,
             conv2: Conv2d::new(c_out, c_out, ConvKind::Same, load.under("conv2"))?,
             conv_shortcut: match c_in == c_out {
                 true => None,

@@ -5,7 +5,7 @@ use candle_core::Result;
 use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 
 use super::blocks::{MidBlock, Resolution, UpBlock};
-use super::layers::{Conv2d, GroupNorm};
+use super::layers::{Conv2d, Norm};
 use super::parameters::Loader;
 use super::{Kl, Observer, RGB};
 
@@ -15,7 +15,7 @@ pub struct Decoder<B: Backend> {
     conv_in: Conv2d<B>,
     mid_block: MidBlock<B>,
     up_blocks: Vec<UpBlock<B>>,
-    conv_norm_out: GroupNorm<B>,
+    conv_norm_out: Norm<B>,
     conv_out: Conv2d<B>,
 }
 
@@ -39,7 +39,7 @@ impl<B: Backend> Decoder<B> {
             conv_in: Conv2d::new(z_channels, first, ConvKind::Same, load.under("conv_in"))?,
             mid_block: MidBlock::new(config, first, load.under("mid_block"))?,
             up_blocks: (0..channels.len()).map(up_block).collect::<Result<_>>()?,
-            conv_norm_out: GroupNorm::new(groups, last, Activation::Silu, load.under("conv_norm_out"))?,
+            conv_norm_out: Norm::group(groups, last, Activation::Silu, load.under("conv_norm_out"))?,
             conv_out: Conv2d::new(last, RGB, ConvKind::Same, load.under("conv_out"))?,
         })
     }

@@ -5,7 +5,7 @@ use candle_core::Result;
 use crate::kernels::{Activation, Backend, ConvKind, Workspace};
 
 use super::blocks::{DownBlock, MidBlock, Resolution};
-use super::layers::{Conv2d, GroupNorm};
+use super::layers::{Conv2d, Norm};
 use super::parameters::Loader;
 use super::{Kl, Observer, RGB};
 
@@ -15,7 +15,7 @@ pub struct Encoder<B: Backend> {
     conv_in: Conv2d<B>,
     down_blocks: Vec<DownBlock<B>>,
     mid_block: MidBlock<B>,
-    conv_norm_out: GroupNorm<B>,
+    conv_norm_out: Norm<B>,
     conv_out: Conv2d<B>,
 }
 
@@ -40,7 +40,7 @@ impl<B: Backend> Encoder<B> {
             conv_in: Conv2d::new(RGB, first, ConvKind::Same, load.under("conv_in"))?,
             down_blocks: (0..channels.len()).map(down_block).collect::<Result<_>>()?,
             mid_block: MidBlock::new(config, last, load.under("mid_block"))?,
-            conv_norm_out: GroupNorm::new(groups, last, Activation::Silu, load.under("conv_norm_out"))?,
+            conv_norm_out: Norm::group(groups, last, Activation::Silu, load.under("conv_norm_out"))?,
             conv_out: Conv2d::new(last, moments, ConvKind::Same, load.under("conv_out"))?,
         })
     }

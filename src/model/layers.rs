@@ -1,4 +1,4 @@
-//! The layers with weights: convolution, group norm, attention.
+//! The layers with weights: convolution, norm, attention.
 
 use candle_core::Result;
 
@@ -12,7 +12,7 @@ use super::parameters::Loader;
 /// Every group norm of the VAE has this epsilon (`resnet_eps=1e-6` in `diffusers/models/autoencoders/vae.py`).
 const NORM_EPS: f64 = 1e-6;
 
-/// A convolution with bias.
+/// A convolution.
 #[derive(Debug)]
 pub struct Conv2d<B: Backend> {
     weights: B::Convolution,
@@ -21,12 +21,32 @@ pub struct Conv2d<B: Backend> {
 }
 
 impl<B: Backend> Conv2d<B> {
-    /// Loads `weight` `[c_out, c_in, k, k]` and `bias` `[c_out]`.
+    /// Loads `weight` `[c_out, c_in, k, k]` and `bias` `[c_out]`. A group norm may read the result.
     pub fn new(c_in: usize, c_out: usize, kind: ConvKind, load: Loader<B>) -> Result<Self> {
         let weight = load.tensor("weight", &[c_out, c_in, kind.side(), kind.side()])?;
         let bias = load.vector("bias", c_out)?;
-        let weights = load.backend().convolution(ConvParameters { kind, c_in, weight, bias })?;
-        Ok(Self { weights, kind, c_out })
+        Self::from_parameters(
+            ConvParameters { kind, c_in, weight, bias, relu: false, sums: true },
+            load.backend(),
+        )
+    }
+
+    /// Prepares weights that were loaded otherwise.
+    pub fn from_parameters(parameters: ConvParameters, backend: &B) -> Result<Self> {
+        let (kind, c_out) = (parameters.kind, parameters.bias.len());
+        Ok(Self { weights: backend.convolution(parameters)?, kind, c_out })
+    }
+
+    /// `conv(x)` of a map that is still needed.
+    pub fn forward_kept(&self, x: &B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
+        let mut y = workspace.take(self.kind.output(x.shape(), self.c_out));
+        self.convolve(ConvInput { map: x, norm: None }, ConvOutput::Replace(&mut y), workspace)?;
+        Ok(y)
+    }
+
+    /// Adds `conv(x)` to y.
+    pub fn add(&self, y: &mut B::Map, x: &B::Map, workspace: &mut Workspace<B>) -> Result<()> {
+        self.convolve(ConvInput { map: x, norm: None }, ConvOutput::AddTo(y), workspace)
     }
 
     /// `conv(x)`
@@ -35,12 +55,7 @@ impl<B: Backend> Conv2d<B> {
     }
 
     /// `conv(norm(x))`
-    pub fn forward_normed(
-        &self,
-        norm: &GroupNorm<B>,
-        x: &B::Map,
-        workspace: &mut Workspace<B>,
-    ) -> Result<B::Map> {
+    pub fn forward_normed(&self, norm: &Norm<B>, x: &B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
         let mut y = workspace.take(self.kind.output(x.shape(), self.c_out));
         self.convolve_normed(norm, x, ConvOutput::Replace(&mut y), workspace)?;
         Ok(y)
@@ -50,7 +65,7 @@ impl<B: Backend> Conv2d<B> {
     pub fn add_normed(
         &self,
         y: &mut B::Map,
-        norm: &GroupNorm<B>,
+        norm: &Norm<B>,
         x: &B::Map,
         workspace: &mut Workspace<B>,
     ) -> Result<()> {
@@ -59,33 +74,46 @@ impl<B: Backend> Conv2d<B> {
 
     fn convolve_normed(
         &self,
-        norm: &GroupNorm<B>,
+        norm: &Norm<B>,
         x: &B::Map,
         output: ConvOutput<B>,
         workspace: &mut Workspace<B>,
     ) -> Result<()> {
         let coefficients = norm.coefficients(x, workspace)?;
-        let input = ConvInput { map: x, norm: Some(&coefficients) };
+        self.convolve(ConvInput { map: x, norm: Some(&coefficients) }, output, workspace)
+    }
+
+    fn convolve(
+        &self,
+        input: ConvInput<B>,
+        output: ConvOutput<B>,
+        workspace: &mut Workspace<B>,
+    ) -> Result<()> {
         Ok(workspace.backend().convolve(&self.weights, input, output, workspace)?)
     }
 }
 
-/// A group norm over channels, and the activation that follows it.
+/// A norm, and the activation that follows it.
 #[derive(Debug)]
-pub struct GroupNorm<B: Backend> {
-    weights: B::GroupNorm,
+pub struct Norm<B: Backend> {
+    weights: B::Norm,
     activation: Activation,
 }
 
-impl<B: Backend> GroupNorm<B> {
-    /// Loads `weight` and `bias`, both `[channels]`.
-    pub fn new(groups: usize, channels: usize, activation: Activation, load: Loader<B>) -> Result<Self> {
+impl<B: Backend> Norm<B> {
+    /// A group norm: loads `weight` and `bias`, both `[channels]`.
+    pub fn group(groups: usize, channels: usize, activation: Activation, load: Loader<B>) -> Result<Self> {
         let (weight, bias) = (load.vector("weight", channels)?, load.vector("bias", channels)?);
         let parameters = NormParameters { weight, bias, groups, eps: NORM_EPS };
         Ok(Self { weights: load.backend().group_norm(parameters)?, activation })
     }
 
-    /// The norm of x as a scale and a shift per channel, which the layer that reads x next applies while it reads.
+    /// An RMS norm over the channels of each pixel, with weights γ `[channels]`.
+    pub fn rms(weight: Vec<f32>, activation: Activation, backend: &B) -> Result<Self> {
+        Ok(Self { weights: backend.rms_norm(weight)?, activation })
+    }
+
+    /// The norm of x as coefficients, which the layer that reads x next applies while it reads.
     fn coefficients(&self, x: &B::Map, workspace: &Workspace<B>) -> Result<B::Coefficients> {
         Ok(workspace.backend().normalize(&self.weights, x, self.activation)?)
     }
@@ -96,7 +124,7 @@ impl<B: Backend> GroupNorm<B> {
 /// `diffusers/models/attention_processor.py`, `Attention` with `residual_connection=True`.
 #[derive(Debug)]
 pub struct Attention<B: Backend> {
-    group_norm: GroupNorm<B>,
+    norm: Norm<B>,
     projections: B::Attention,
 }
 
@@ -111,15 +139,18 @@ impl<B: Backend> Attention<B> {
             to_v: load_projection(channels, &load.under(v))?,
             to_out: load_projection(channels, &load.under(out))?,
         };
-        Ok(Self {
-            group_norm: GroupNorm::new(groups, channels, Activation::Identity, load.under("group_norm"))?,
-            projections: load.backend().attention(projections)?,
-        })
+        let norm = Norm::group(groups, channels, Activation::Identity, load.under("group_norm"))?;
+        Self::from_parameters(norm, projections, load.backend())
     }
 
-    /// `x + to_out(attention(to_q(h), to_k(h), to_v(h)))` with h = group_norm(x); `[c, h, w]` → the same shape
+    /// Prepares weights that were loaded otherwise.
+    pub fn from_parameters(norm: Norm<B>, projections: AttentionParameters, backend: &B) -> Result<Self> {
+        Ok(Self { norm, projections: backend.attention(projections)? })
+    }
+
+    /// `x + to_out(attention(to_q(h), to_k(h), to_v(h)))` with h = norm(x); `[c, h, w]` → the same shape
     pub fn forward(&self, x: B::Map, workspace: &mut Workspace<B>) -> Result<B::Map> {
-        let norm = self.group_norm.coefficients(&x, workspace)?;
+        let norm = self.norm.coefficients(&x, workspace)?;
         Ok(workspace.backend().attend(&self.projections, x, &norm, workspace)?)
     }
 }
@@ -133,5 +164,5 @@ fn load_projection<B: Backend>(channels: usize, load: &Loader<B>) -> Result<Conv
     let weight = load.tensor("weight", &[channels, channels, 1, 1]);
     let weight = weight.or_else(|_| load.tensor("weight", &[channels, channels]))?;
     let bias = load.vector("bias", channels)?;
-    Ok(ConvParameters { kind: ConvKind::Point, c_in: channels, weight, bias })
+    Ok(ConvParameters { kind: ConvKind::Point, c_in: channels, weight, bias, relu: false, sums: true })
 }

@@ -7,7 +7,7 @@ set -euo pipefail
 out=$(mkdir -p "${1:?a folder for the libraries}" && cd "$1" && pwd)
 cd "$(dirname "$0")"
 source=../../src/kernels/cuda/source
-parts=("$source"/{element,layout,group_norm,attention}.cu) # in the order in which the program concatenates them
+parts=("$source"/{element,layout,group_norm,rms_norm,attention}.cu) # in the order in which the program concatenates them
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

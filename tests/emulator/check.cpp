@@ -40,6 +40,26 @@ void norm(uint64_t pixels, unsigned channels, unsigned real, unsigned groups, ui
     expect("norm_statistics: ended", (long)ended.values()[0], 0);
 }
 
+void rms_norm(uint64_t pixels, unsigned channels, unsigned real, double deviation, unsigned silu) {
+    Values x = random(pixels * channels, deviation), weight = random(channels, 1, 0, true), wanted(x.size());
+    for (size_t i = 0; i < x.size(); i++) x[i] = i % channels < real ? x[i] : 0;
+    for (unsigned c = real; c < channels; c++) weight[c] = 0;
+    for (unsigned c = 0; c < channels; c++) x[c] = 0; // the norm of the first pixel is 0
+    Array from(x, false), to(x.size(), false), w(weight, true);
+    call("rms_norm", 2, 1, 256, 0, from.pointer, to.pointer, w.pointer, pixels, channels, real, silu);
+    for (size_t p = 0; p < pixels; p++) {
+        double squares = 0;
+        for (unsigned c = 0; c < real; c++) squares += x[p * channels + c] * x[p * channels + c];
+        for (unsigned c = 0; c < channels; c++) {
+            double y = x[p * channels + c] / std::max(std::sqrt(squares), 1e-12) * std::sqrt(real) * weight[c];
+            wanted[p * channels + c] = silu ? y / (1 + std::exp(-y)) : y;
+        }
+    }
+    std::stringstream what;
+    what << "RMS norm of " << pixels << " pixels, " << real << " of " << channels << " channels";
+    compare(what.str(), to.values(), wanted, element == 32 ? 20 : 3);
+}
+
 // If the queries have a large standard deviation, exponentials overflow unless the row's highest score is subtracted.
 void attention(unsigned tokens, unsigned channels, unsigned chunk, double deviation = 1) {
     unsigned pitch = (tokens + 63) / 64 * 64;
@@ -104,6 +124,11 @@ void layout() {
     for (size_t i = 0; i < sums.size(); i++) sums[i] = rounded((i % 8 < planes ? plane[i % 8 * pixels + i / 8] : 0) + shift[i % 8]);
     call("add_bias", 2, 1, 32, 0, map.pointer, bias.pointer, pixels, 8);
     compare("add_bias", map.values(), sums, element == 32 ? 1 : 0);
+    Array positive(sums, false);
+    Values kept = sums;
+    for (double &x : kept) x = std::max(x, 0.0);
+    call("relu", 2, 1, 32, 0, positive.pointer, (unsigned)pixels);
+    compare("relu", positive.values(), kept, 0);
     Array all(plane.size(), false);
     call("narrow_all", 2, 1, 32, 0, in.pointer, all.pointer, (uint64_t)plane.size());
     compare("narrow_all", all.values(), plane, 0);
@@ -244,7 +269,7 @@ int main(int count, char **arguments) {
         return 2;
     }
     std::stringstream source;
-    for (const char *part : {"element", "layout", "group_norm", "attention"}) {
+    for (const char *part : {"element", "layout", "group_norm", "rms_norm", "attention"}) {
         source << std::ifstream(std::string(arguments[1]) + "/" + part + ".cu").rdbuf();
     }
     int device, major, minor;
@@ -273,6 +298,10 @@ int main(int count, char **arguments) {
         norm(33, 24, 20, 5, 7, -2, 1);
         norm(64, 2304, 2304, 32, 16, 1, 1);
         norm(257, 512, 512, 512, 64, 1, 1);
+        rms_norm(3, 8, 3, 1, 1);
+        rms_norm(77, 96, 96, 1, 1);
+        rms_norm(301, 384, 381, 20, 0);
+        rms_norm(65, 4096, 4096, 1, 1);
         attention(1, 8, 1);
         attention(130, 64, 70);
         attention(64, 136, 64);

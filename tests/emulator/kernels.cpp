@@ -83,6 +83,8 @@ static void multiply_add(float c[4], const Two a[4], const Two b[2]) {
 
 #include "group_norm.cu"
 
+#include "rms_norm.cu"
+
 #include "attention.cu"
 
 // Reads a kernel's parameter; translates device pointers to host pointers.

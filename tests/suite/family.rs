@@ -132,7 +132,7 @@ fn agrees_with_diffusers(name: &str) -> Result<Config> {
 /// Returns diffusers' config, with what the file has beside it.
 fn config(golden: &Golden) -> Config {
     let mut config = Config::from_json(golden.text("config")).expect("diffusers' config is valid");
-    let Network::Kl(kl) = &mut config.network;
+    let Network::Kl(kl) = &mut config.network else { panic!("an AutoencoderKL") };
     if let Ok(channels) = golden.text("embed").parse() {
         kl.inner_channels = Some(std::mem::replace(&mut config.latent_channels, channels));
         (kl.use_quant_conv, kl.use_post_quant_conv) = (true, true);

@@ -6,7 +6,7 @@ use std::path::Path;
 use rand_mt::Mt;
 
 #[path = "../../fuzz/src/targets/mod.rs"]
-mod targets;
+pub mod targets;
 
 use super::support::model_folder::Folder;
 use super::support::process::{command, run};
@@ -19,6 +19,11 @@ fn the_target_latents_accepts_its_seeds_and_their_variants() {
 #[test]
 fn the_target_checkpoint_accepts_its_seeds_and_their_variants() {
     check("checkpoint", 12, targets::checkpoint::run);
+}
+
+#[test]
+fn the_target_pickle_accepts_its_seeds_and_their_variants() {
+    check("pickle", 150, targets::pickle::run);
 }
 
 #[test]

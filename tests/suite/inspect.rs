@@ -256,12 +256,13 @@ fn the_doctor_passes_on_this_machine_and_prints_no_secrets() {
     let folder = Folder::new();
     let mut doctor = command(&folder);
     doctor.args(["doctor"]).env("HF_TOKEN", "hf_secret").env("HF_ENDPOINT", "http://me:secret@127.0.0.1:9");
+    doctor.env_remove("HF_HUB_OFFLINE");
     let report = run(doctor).code(0).prints(&[
         env!("CARGO_PKG_VERSION"),
         "portable",
         "threads",
         "hf-home",
-        "offline",
+        "http://127.0.0.1:9, not in offline mode",
         "not in the cache",
         "passed on cpu",
     ]);

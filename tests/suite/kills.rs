@@ -2,7 +2,11 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sha2::Digest;
 
 use crate::support::hub_server::{COMMIT, HubServer, Mood, Repository, digest};
 use crate::support::process::{Waiting, command, folder_with_pictures, run, vae_with_model};
@@ -67,4 +71,60 @@ fn a_signal_during_a_download_keeps_what_has_arrived() {
     run(encode()).code(0);
     let start = hub.gets(names[1]).last().and_then(|request| request.start);
     assert_eq!(start, Some(kept as usize));
+}
+
+#[test]
+fn a_signal_ends_a_run_whose_messages_nobody_reads() {
+    let folder = folder_with_pictures(&[]);
+    let mut command = command(&folder);
+    command.args(["encode", "--out-dir", "d", "--model", "model"]);
+    command.args((0..4000).map(|i| format!("a-file-that-does-not-exist-{i:0>40}.png"))); // 128 bytes a message
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
+    let place = format!("/proc/{}/wchan", child.id());
+    let writes = || fs::read_to_string(&place).map_or(true, |place| place.contains("pipe_write"));
+    let start = Instant::now();
+    while !writes() && start.elapsed() < Duration::from_secs(5) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(Duration::from_millis(500)); // for systems that do not tell what a process waits for
+    let sent = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status();
+    assert!(sent.expect("kill starts").success());
+    let status = end_of(&mut child);
+    assert_eq!(status.and_then(|status| status.signal()), Some(15));
+}
+
+#[test]
+fn a_pipe_in_place_of_a_claim_is_not_waited_for() {
+    let folder = folder_with_pictures(&["a.png"]);
+    fs::create_dir(folder.path("d")).expect("a folder");
+    let hash = sha2::Sha256::digest("a.safetensors");
+    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let claim = folder.path(&format!("d/.vae-{hash}.lock"));
+    let make = |program: &str, arguments: &[&str]| {
+        let made = Command::new(program).args(arguments).arg(&claim).status();
+        assert!(made.expect("the program starts").success());
+    };
+    for (program, arguments) in [("mkfifo", &[][..]), ("mkdir", &[]), ("ln", &["-s", "elsewhere"])] {
+        make(program, arguments);
+        let mut command = command(&folder);
+        command.args(["encode", "a.png", "--out-dir", "d", "--model", "model", "-q"]);
+        let mut child = command.spawn().expect("the program starts");
+        assert_eq!(end_of(&mut child).and_then(|status| status.code()), Some(0), "{program}");
+        fs::remove_file(folder.path("d/a.safetensors")).expect("the output");
+        assert!(fs::symlink_metadata(&claim).is_ok(), "it is not a leftover of this program");
+        let _ = fs::remove_file(&claim).or_else(|_| fs::remove_dir(&claim));
+    }
+}
+
+/// Returns how a process ended, or kills it after 20 seconds.
+fn end_of(child: &mut Child) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        if let Some(status) = child.try_wait().expect("a process") {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().and_then(|()| child.wait()).expect("it can be killed");
+    None
 }

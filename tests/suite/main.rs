@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `golden` | every stage of the model against tensors from diffusers |
 //! | `family` | the other VAEs of the family against diffusers |
+//! | `networks` | the TAESD family, Wan 2.1 and Qwen-Image against tensors from diffusers |
 //! | `stock` | the same weights in candle-transformers' AutoEncoderKL |
 //! | `kernels` | every kernel at every level of this machine against its definition in f64 |
 //! | `pictures` | formats, orientation, alpha, 16 bits |
@@ -15,6 +16,7 @@
 //! | `figures` | layouts of figures against reference pictures, and grids against the tutorial's paste |
 //! | `encode_decode` | the program as a process: its output files |
 //! | `see` | the program as a process: figures, sweeps, grids, pictures in the terminal |
+//! | `previews` | the program as a process: models of the TAESD family, and of Wan |
 //! | `usage` | the program as a process: names, standard streams, exit codes |
 //! | `outputs` | the program as a process: output folders, their faults, and several processes |
 //! | `kills` | the program as a process: signals, and what killed runs leave |
@@ -24,14 +26,17 @@
 //! | `faulty_devices` | the program as a process: wrong results, failures and overflows on the emulated CUDA device |
 //! | `bad_input` | the program as a process: many kinds of damaged files |
 //! | `checkpoints` | folders, files, older tensor names, wrong tensors |
+//! | `scalings` | the scaling: options, evidence, refusals, warnings; `docs/models.md` |
+//! | `single_files` | checkpoints in single files under other names, configs from shapes, files that are no VAE, `convert` |
+//! | `pickles` | PyTorch's checkpoints: values, what is refused, memory |
 //! | `trace` | the output of `--trace` against forward hooks in diffusers |
 //! | `terminal` | the program as a process: no control characters, backtraces and credentials in what it prints |
 //! | `inspect` | the program as a process: `inspect` and `doctor` |
 //! | `hub` | downloads from a local hub server |
 //! | `fuzz_seeds` | the fuzz targets on their seeds |
 //!
-//! `support` contains the formula weights, a model folder, the process, the hub server and the comparison of pictures.
-//! `tests/golden/make.py`, `family.py` and `jpegs.py` write the golden data.
+//! `support` contains the formula weights, a model folder, an assembler of pickles, the process, the hub server and the comparison of pictures.
+//! `tests/golden/make.py`, `family.py`, `networks.py`, `jpegs.py`, `pickles.py` and `single_files.py` write the golden data.
 
 mod bad_input;
 mod checkpoints;
@@ -50,12 +55,17 @@ mod kernels;
 mod kills;
 mod memory;
 mod metrics;
+mod networks;
 mod outputs;
+mod pickles;
 mod pictures;
+mod previews;
 mod random;
 mod resize;
 mod resume;
+mod scalings;
 mod see;
+mod single_files;
 mod stock;
 mod support;
 mod terminal;

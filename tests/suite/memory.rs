@@ -2,7 +2,9 @@
 
 #![cfg(target_os = "linux")]
 
-use std::process::Command;
+use std::fs::File;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use candle_core::{Device, Tensor};
 
@@ -13,14 +15,37 @@ use crate::support::process::{Run, command, run, write_png};
 
 /// Runs `vae` with the built-in model on one thread, and at most `megabytes` of address space.
 fn vae_within(folder: &Folder, megabytes: u64, line: &str) -> Run {
+    run(command_within(folder, megabytes, &format!("{line} --model tiny --threads 1")))
+}
+
+/// Prepares `vae` with at most `megabytes` of address space.
+fn command_within(folder: &Folder, megabytes: u64, line: &str) -> Command {
     let vae = command(folder);
     let mut shell = Command::new("sh");
     shell.args(["-c", r#"ulimit -v "$0" && exec "$@""#, &(megabytes * 1000).to_string()]);
-    shell.arg(vae.get_program()).args(line.split_whitespace()).args(["--model", "tiny", "--threads", "1"]);
+    shell.arg(vae.get_program()).args(line.split_whitespace());
     shell.current_dir(folder.path("")).env_clear().envs(vae.get_envs().filter_map(|(k, v)| Some((k, v?))));
     shell.env("MALLOC_ARENA_MAX", "1"); // else glibc reserves 64 MB of addresses for a second thread, or does not
     shell.env("RUST_BACKTRACE", "1");
-    run(shell)
+    shell.stdin(Stdio::null());
+    shell
+}
+
+/// Writes a safetensors file with this header, and as many zeros as it states, which take no space on the disk.
+fn write_sparse(folder: &Folder, name: &str, header: &str, zeros: u64) {
+    let mut file = File::create(folder.path(name)).expect("a file");
+    file.write_all(&(header.len() as u64).to_le_bytes()).expect("writes");
+    file.write_all(header.as_bytes()).expect("writes");
+    file.set_len(8 + header.len() as u64 + zeros).expect("a sparse file");
+}
+
+/// Writes small latents before a tensor of `size` bytes.
+fn write_latents_and_more(folder: &Folder, name: &str, size: u64) {
+    let end = 64 + size;
+    let header = format!(
+        r#"{{"latents":{{"dtype":"F32","shape":[1,4,2,2],"data_offsets":[0,64]}},"more":{{"dtype":"U8","shape":[{size}],"data_offsets":[64,{end}]}}}}"#
+    );
+    write_sparse(folder, name, &header, end);
 }
 
 /// Returns the number of megabytes between two parts of the messages.
@@ -112,4 +137,119 @@ fn memory_of_earlier_pictures_counts_as_free() {
     let enough = least + needs[0].max(needs[1]) + 40;
     vae_within(&folder, enough, "encode a.png b.png c.png --out-dir latents").code(0);
     vae_within(&folder, enough, "roundtrip a.png b.png --out-dir pictures").code(0);
+}
+
+#[test]
+fn a_batch_of_billions_of_pictures_is_refused_by_its_header() {
+    let folder = Folder::new();
+    let batch = r#"{"latents":{"dtype":"F16","shape":[4294967296,4,1,1],"data_offsets":[0,34359738368]}}"#;
+    write_sparse(&folder, "a.safetensors", batch, 1 << 35);
+    write_latents_and_more(&folder, "b.safetensors", 1);
+    write_latents_and_more(&folder, "a-0.safetensors", 1); // so that the number of outputs of the batch matters
+    let run = vae_within(&folder, 3000, "decode a.safetensors b.safetensors a-0.safetensors --out-dir d");
+    run.code(1).says(&[
+        "a.safetensors: no latents found",
+        "more than 65536 pictures",
+        "1 of 3 inputs failed",
+    ]);
+    assert!(folder.path("d/a-0.png").exists() && folder.path("d/b.png").exists());
+    let run = run_inspect(&folder, "a.safetensors").code(0);
+    run.prints(&["not latents", "more than 65536 pictures"]);
+}
+
+fn run_inspect(folder: &Folder, name: &str) -> Run {
+    run(command_within(folder, 1000, &format!("inspect {name}")))
+}
+
+#[test]
+fn of_a_file_with_latents_only_these_are_in_memory() {
+    let folder = Folder::new();
+    write_latents_and_more(&folder, "l.safetensors", 3 << 29);
+    run_inspect(&folder, "l.safetensors").code(0).prints(&["l.safetensors: latents", "[1, 4, 2, 2]"]);
+    vae_within(&folder, 1000, "encode l.safetensors -o no.safetensors").code(1).says(&["vae decode"]);
+    vae_within(&folder, 1000, "decode l.safetensors -o l.png").code(0);
+    // The latents themselves are too large.
+    let shape = r#"{"latents":{"dtype":"F32","shape":[1024,4,256,256],"data_offsets":[0,1073741824]}}"#;
+    write_sparse(&folder, "l.safetensors", shape, 1 << 30);
+    run_inspect(&folder, "l.safetensors").code(1).says(&["reading the latents needs about", "are free"]);
+    let run = vae_within(&folder, 1000, "decode l.safetensors --out-dir d").code(1);
+    run.says(&["reading the latents needs about", "are free"]);
+    let shape = r#"{"latents":{"dtype":"F32","shape":[1,4,16384,16384],"data_offsets":[0,4294967296]}}"#;
+    write_sparse(&folder, "l.safetensors", shape, 1 << 32);
+    vae_within(&folder, 1000, "decode l.safetensors -o no.png").code(1).says(&["more than 178956970 pixels"]);
+}
+
+#[test]
+fn what_a_pipe_announces_must_fit_into_memory() {
+    let folder = Folder::new();
+    write_latents_and_more(&folder, "l.safetensors", 64 << 30);
+    let mut picture = File::create(folder.path("p.png")).expect("a file");
+    picture.write_all(b"\x89PNG\r\n\x1a\n").and_then(|()| picture.set_len(5 << 30)).expect("a file");
+    let needs = |what: &str, name: &str, line: &str| {
+        let mut command = command_within(&folder, 1000, line);
+        command.stdin(File::open(folder.path(name)).expect("a file"));
+        run(command).code(1).says(&[&format!("{what} needs about"), "are free"]);
+    };
+    let from = |name: &str, line: &str| needs("the file", name, line);
+    // 270 MB, and four times as much as f32 in memory.
+    let shape = r#"{"latents":{"dtype":"F16","shape":[512,4,256,256],"data_offsets":[0,268435456]}}"#;
+    write_sparse(&folder, "f16.safetensors", shape, 1 << 28);
+    needs("reading the latents", "f16.safetensors", "decode - --out-dir d --model tiny --threads 1");
+    needs("reading the latents", "f16.safetensors", "inspect -");
+    from("l.safetensors", "decode - -o no.png --model tiny --threads 1");
+    from("l.safetensors", "inspect -");
+    from("p.png", "encode - -o no.safetensors --model tiny --threads 1");
+    from("p.png", "encode p.png -o no.safetensors --model tiny --threads 1");
+    from("p.png", "grid p.png -o no.png");
+}
+
+#[test]
+fn a_header_takes_little_memory_whatever_is_in_it() {
+    let folder = Folder::new();
+    for (size, refused) in [(20_000_000, "header"), (4_000_000, "not a valid safetensors file")] {
+        let header = format!(r#"{{"a":[{}{{}}]}}"#, r#"{"":0},"#.repeat(size / 7));
+        write_sparse(&folder, "l.safetensors", &header, 0);
+        vae_within(&folder, 120, "encode l.safetensors -o no.safetensors").code(1).says(&["vae decode"]);
+        vae_within(&folder, 120, "decode l.safetensors -o no.png").code(1).says(&[refused]);
+        run(command_within(&folder, 120, "inspect l.safetensors")).code(1).says(&[refused]);
+    }
+}
+
+#[test]
+fn the_small_files_of_a_model_are_small() {
+    let folder = Folder::with_model();
+    write_png(&folder.path("p.png"), 64, 32);
+    let grow = |name: &str| {
+        let file = File::options().create(true).truncate(false).write(true).open(folder.path(name));
+        file.and_then(|file| file.set_len(10 << 30)).expect("a sparse file");
+    };
+    grow("model_index.json");
+    run(command_within(&folder, 1000, "inspect --model model")).code(0).prints(&["AutoencoderKL"]);
+    grow("model/config.json");
+    let encode = "encode p.png -o no.safetensors --model model --threads 1";
+    run(command_within(&folder, 1000, encode)).code(3).says(&["config.json", "larger than 1048576 bytes"]);
+}
+
+#[test]
+fn a_picture_of_a_grid_must_fit_into_memory() {
+    let folder = Folder::new();
+    let large = image::ImageBuffer::<image::Rgba<u16>, Vec<u16>>::new(4000, 4000);
+    large.save(folder.path("large.png")).expect("a PNG");
+    let grid = |line: &str| run(command_within(&folder, 400, line));
+    for line in ["grid large.png -o no.png", "inspect large.png"] {
+        grid(line).code(1).says(&["large.png: 4000×4000 pixels need about", "a picture of about"]);
+    }
+    // The canvas alone does not fit.
+    write_png(&folder.path("wide.png"), 6000, 1);
+    write_png(&folder.path("high.png"), 1, 6000);
+    grid("grid wide.png high.png --rows 1 -o no.png").code(1).says(&["pixels need about"]);
+    assert!(!folder.path("no.png").exists());
+    // Data after the end of a picture are ignored. The files are not in memory at the same time.
+    let names: Vec<String> = (0..8).map(|i| format!("{i}.png")).collect();
+    for name in &names {
+        write_png(&folder.path(name), 64, 32);
+        let file = File::options().write(true).open(folder.path(name));
+        file.and_then(|file| file.set_len(100_000_000)).expect("a sparse file");
+    }
+    grid(&format!("grid {} -o g.png", names.join(" "))).code(0);
 }

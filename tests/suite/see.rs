@@ -131,7 +131,7 @@ fn invalid_options_of_figures_and_grids_are_refused() {
         "roundtrip a.png --theme sepia",
         "roundtrip a.png b.png --figure x.png",
     ] {
-        vae_with_model(&folder, line).code(2).says(&["help"]);
+        vae_with_model(&folder, line).code(2).says(&["error: "]);
     }
     for line in [
         "grid",
@@ -142,7 +142,7 @@ fn invalid_options_of_figures_and_grids_are_refused() {
         "grid - -",
         "grid a.png -o - --json",
     ] {
-        vae(&folder, line).code(2).says(&["help"]);
+        vae(&folder, line).code(2).says(&["error: "]);
     }
     assert_eq!(folder.files(), ["a.png".to_string(), "b.png".to_string()].into());
 }

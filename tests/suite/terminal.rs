@@ -95,7 +95,7 @@ fn texts_of_files_are_escaped() {
     let two = safetensors::serialize([(NAME, &values), ("b", &values)], None).expect("serializes");
     std::fs::write(folder.path("two.safetensors"), two).expect("a file");
     let mut with_odd = tensors();
-    with_odd.insert(format!("{NAME}.weight"), values);
+    with_odd.insert(format!("encoder.{NAME}.weight"), values);
     write_with(&folder.path("model"), CONFIG, &with_odd);
     for arguments in
         [["inspect", "l.safetensors"], ["inspect", "two.safetensors"], ["inspect", "--model=model"]]

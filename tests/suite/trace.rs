@@ -67,6 +67,9 @@ fn a_trace_is_printed_as_a_table_and_only_with_the_option() {
     let run = vae(&folder, &format!("{line} --trace")).code(0);
     let run = run.says(&["stage", "ms", "[1, 3, 72, 104]", "noised latents", "decoder.up_blocks.3"]);
     assert!(run.stdout.is_empty());
+    let quiet = vae(&folder, &format!("{line} --trace -q")).code(0);
+    let table = run.stderr.lines().filter(|line| !line.contains(" → ")).count();
+    assert_eq!(quiet.stderr.lines().count(), table, "the table that was asked for, and nothing else");
     let run = vae(&folder, &format!("{line} --json")).code(0);
     assert!(run.json()[0].get("trace").is_none() && !run.stderr.contains("conv_in"), "{}", run.stderr);
 }

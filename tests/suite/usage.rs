@@ -212,7 +212,7 @@ fn completions_and_help_cover_all_commands() {
         let run = vae(&folder, &format!("completions {shell}")).code(0);
         assert!(String::from_utf8_lossy(&run.stdout).contains("roundtrip"), "{shell}");
     }
-    for command in ["encode", "decode", "roundtrip", "grid", "inspect", "doctor", "completions"] {
+    for command in ["encode", "decode", "roundtrip", "grid", "inspect", "models", "doctor", "completions"] {
         let help = vae(&folder, &format!("{command} --help")).code(0);
         assert!(String::from_utf8_lossy(&help.stdout).contains("Example"), "{command}");
     }
@@ -331,4 +331,38 @@ fn a_colour_profile_is_ignored_with_one_note_or_converted() {
     let broken = "encode --icc convert broken.png -o o.safetensors";
     vae_with_model(&folder, broken).code(1).says(&["colour profile", "--icc keep"]);
     vae(&folder, "inspect a.png").code(0).prints(&["profile       a profile"]);
+}
+
+#[test]
+fn options_without_effect_cause_one_note_each() {
+    let folder = folder_with_pictures(&["a.png", "b.png"]);
+    vae_with_model(&folder, "encode a.png -o a.safetensors").code(0);
+    for (line, option) in [
+        ("roundtrip a.png --quality 50 -o q.png", "--quality"),
+        ("roundtrip a.png b.png --quality 50 --out-dir q", "--quality"),
+        ("decode a.safetensors --quality 95 -o q.webp", "--quality"),
+        ("roundtrip a.png --theme dark -o q.png", "--theme"),
+        ("roundtrip a.png --theme light --noise 0.5 -o q.png", "--theme"),
+        ("roundtrip a.png --mean --seed 0 -o q.png", "--seed"),
+        ("encode a.png --mean --seed 7 -o q.safetensors", "--seed"),
+    ] {
+        let run = vae_with_model(&folder, line).code(0);
+        assert_eq!(run.stderr.matches("has no effect").count(), 1, "{line}: {}", run.stderr);
+        run.says(&[&format!("note: {option} has no effect")]);
+        let quiet = vae_with_model(&folder, &format!("{line} -q")).code(0);
+        assert_eq!(quiet.stderr, "", "{line}");
+    }
+    vae(&folder, "grid a.png b.png -o g.png --quality 50").code(0).says(&["note: --quality has no effect"]);
+    for line in [
+        "roundtrip a.png --quality 50 -o q.jpg",
+        "roundtrip a.png --quality 50 --figure f.jpeg -o q.png",
+        "roundtrip a.png --theme dark --figure f.png",
+        "roundtrip a.png --theme dark --noise 0,1 -o f.png",
+        "roundtrip a.png --mean --noise 0.5 --seed 7 -o q.png",
+        "encode a.png --seed 7 -o q.safetensors",
+        "encode a.png --mean -o q.safetensors",
+    ] {
+        let run = vae_with_model(&folder, line).code(0);
+        assert!(!run.stderr.contains("no effect"), "{line}: {}", run.stderr);
+    }
 }

@@ -9,7 +9,10 @@ use serde_json::{Map, Value, json};
 
 use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
 use vae::device::Cpu;
-use vae::model::{AutoencoderKl, Config, Parameter, Parameters, Tensors};
+use vae::model::{
+    Config, DecodeLatents, EncodePictures, Network, Parameter, Parameters, Tensors, latent_decoder,
+    picture_encoder,
+};
 
 use super::fnv1a;
 
@@ -28,7 +31,7 @@ pub fn run(data: &[u8]) {
     let hub = Hub { offline: true, cache: folder.path().join("hub"), progress: None, ..Hub::from_env() };
     let source = Source::Path(folder.path().join("vae"));
     let Ok(checkpoint) = Checkpoint::open(&source, None, Variant::Full, &hub) else { return };
-    let contents = checkpoint.weights().contents();
+    let contents = checkpoint.tensors().contents();
     let modules = checkpoint.modules();
     assert_eq!(modules.parameters, contents.parameters());
     assert_eq!(modules.rows().is_empty(), modules.to_string().is_empty());
@@ -37,34 +40,44 @@ pub fn run(data: &[u8]) {
     if !is_small(config) {
         return;
     }
-    let Ok(vae) = AutoencoderKl::new(&Cpu::new().expect("a level"), config, checkpoint.parameters()) else {
-        return;
-    };
+    let cpu = Cpu::new().expect("a level");
+    let Ok(encoder) = picture_encoder(&cpu, config, checkpoint.parameters()) else { return };
+    let Ok(decoder) = latent_decoder(&cpu, config, checkpoint.parameters()) else { return };
     if fnv1a(data).is_multiple_of(COMPUTED) {
-        compute(&vae, config);
+        compute(&*encoder, &*decoder, config);
     }
 }
 
 /// Encodes and decodes a small picture. The weights may be any numbers, so the results may not be finite.
-fn compute(vae: &AutoencoderKl<Cpu>, config: &Config) {
+fn compute(encoder: &dyn EncodePictures, decoder: &dyn DecodeLatents, config: &Config) {
     let side = config.downscale();
     let (height, width) = (side, 2 * side);
     let pixels = (0..3 * height * width).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
     let picture = Tensor::from_vec(pixels, (1, 3, height, width), &Device::Cpu).expect("pixels");
-    let Ok(posterior) = vae.encode(&picture) else { return };
+    let Ok(posterior) = encoder.encode(&picture) else { return };
     assert_eq!(posterior.mean().dims(), [1, config.latent_channels, 1, 2]);
     let Ok(latents) = config.scale(posterior.mean()).and_then(|scaled| config.unscale(&scaled)) else {
         return;
     };
-    let Ok(decoded) = vae.decode(&latents) else { return };
+    let Ok(decoded) = decoder.decode(&latents) else { return };
     assert_eq!(decoded.dims(), [1, 3, height, width]);
 }
 
 fn is_small(config: &Config) -> bool {
-    let Some(kl) = config.kl() else { return false };
-    let channels = kl.block_out_channels.iter().chain(kl.decoder_channels());
-    let channels = channels.fold(0usize, |sum, c| sum.saturating_add(*c));
-    channels <= 2 * MOST_CHANNELS && kl.layers_per_block <= 2 && config.latent_channels <= 16
+    let (channels, layers) = match &config.network {
+        Network::Kl(kl) => {
+            ([kl.block_out_channels.as_slice(), kl.decoder_channels()].concat(), kl.layers_per_block)
+        }
+        Network::Wan(wan) => ([wan.encoder_channels(), wan.decoder_channels()].concat(), wan.num_res_blocks),
+        Network::Tiny(tiny) => {
+            let halves = [&tiny.encoder, &tiny.decoder];
+            let layers = halves.iter().flat_map(|half| &half.blocks).copied().max();
+            let channels = halves.map(|half| vec![half.channels; half.blocks.len()]).concat();
+            (channels, layers.unwrap_or(0))
+        }
+    };
+    let channels = channels.into_iter().fold(0usize, usize::saturating_add);
+    channels <= 2 * MOST_CHANNELS && layers <= 2 && config.latent_channels <= 16
 }
 
 /// Writes `vae/config.json`, the weights beside it, and `model_index.json` into `folder`. `None` if that would take long.
@@ -209,7 +222,8 @@ fn change_bytes(entries: &mut [Entry], data: &mut [u8], i: usize, what: u8, numb
 fn tensors(config: &Config) -> Vec<NameAndShape> {
     let asked = Asked::default();
     let cpu = Cpu::new().expect("a level");
-    if AutoencoderKl::new(&cpu, config, Parameters::new(asked.clone())).is_err() {
+    let parameters = || Parameters::new(asked.clone());
+    if picture_encoder(&cpu, config, parameters()).and(latent_decoder(&cpu, config, parameters())).is_err() {
         return Vec::new();
     }
     let mut tensors = std::mem::take(&mut *asked.0.lock().expect("no panics"));

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `latents` | latents files: reading, summaries, plates; writing and reading again |
 //! | `checkpoint` | `config.json`, `model_index.json` and weights: header, modules, model, both halves |
+//! | `pickle` | PyTorch's checkpoints: both containers, the pickle, its tensors |
 //! | `picture` | picture files: header, decoding, preprocessing, writing |
 //! | `inspect` | `vae inspect` |
 //! | `hub` | the answers of a hub |
@@ -14,6 +15,7 @@ pub mod checkpoint;
 pub mod hub;
 pub mod inspect;
 pub mod latents;
+pub mod pickle;
 pub mod picture;
 
 /// The upper half of the FNV-1a hash. Decides what is done with an input, such that equal inputs are treated equally.

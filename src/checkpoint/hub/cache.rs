@@ -15,6 +15,10 @@ use std::{io, iter};
 
 use hf_hub::{Repo, RepoType};
 
+use crate::checkpoint::small_file;
+
+use super::refresh::DAY;
+
 /// The folder of one repository, seen at one revision.
 pub struct RepoCache {
     folder: PathBuf,
@@ -36,7 +40,7 @@ impl RepoCache {
     /// The commit of the revision, if the cache has a snapshot of it. `refs/` lists branches and tags; any other
     /// revision is a commit.
     pub fn commit(&self) -> Option<String> {
-        let commit = fs::read_to_string(self.reference()).ok();
+        let commit = small_file::read(&self.reference()).ok();
         let commit = commit.map_or_else(|| self.revision.clone(), |text| text.trim().to_string());
         (is_plain(&commit) && self.snapshot(&commit).is_dir()).then_some(commit)
     }
@@ -88,10 +92,24 @@ impl RepoCache {
     /// Makes `commit` that of the revision, unless the revision is the commit itself.
     pub fn point_to(&self, commit: &str) -> io::Result<()> {
         let reference = self.reference();
-        if self.revision == commit || fs::read_to_string(&reference).ok().as_deref() == Some(commit) {
+        if self.revision == commit || small_file::read(&reference).ok().as_deref() == Some(commit) {
             return Ok(());
         }
         place(&reference, |path| fs::write(path, commit))
+    }
+
+    /// Removes what interrupted downloads of `file` have left and no later one continues, if that is older than a day:
+    /// content with a name of its own, and temporary files beside the links.
+    pub fn remove_leftovers(&self, etag: &str, commit: &str, file: &str) {
+        let is_partial = |name: &str| {
+            let random = name.strip_prefix(etag).and_then(|rest| rest.strip_suffix(".incomplete"));
+            random.is_some_and(|random| random.len() > 1 && random.starts_with('.'))
+        };
+        remove_old(&self.folder.join("blobs"), is_partial);
+        for path in [self.snapshot(commit).join(file), self.reference()] {
+            let is_temporary = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
+            remove_old(path.parent().unwrap_or(Path::new(".")), is_temporary);
+        }
     }
 
     fn snapshot(&self, commit: &str) -> PathBuf {
@@ -103,11 +121,33 @@ impl RepoCache {
     }
 }
 
+/// The start and the end of temporary names.
+const PREFIX: &str = ".vae-";
+const SUFFIX: &str = ".tmp";
+
+/// Removes the files of these names that are older than a day and that no process has locked.
+fn remove_old(folder: &Path, is_ours: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_str().is_some_and(&is_ours);
+        let Ok(metadata) = entry.metadata() else { continue }; // of a link, not of its target
+        let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
+        if !is_ours || metadata.is_dir() || age.is_none_or(|age| age < DAY) {
+            continue;
+        }
+        let is_locked = metadata.is_file()
+            && File::open(entry.path())
+                .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+        if !is_locked {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Creates `path` under a temporary name beside it, then renames it, so that it is never visible incomplete.
 fn place(path: &Path, create: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let created = tempfile::Builder::new().prefix(".vae-").suffix(".tmp").make_in(folder, create)?;
+    let created = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).make_in(folder, create)?;
     created.persist(path).map_err(|e| e.error)
 }
 

@@ -3,12 +3,11 @@
 //! The response to one HEAD request gives the commit, ETag and size of the file. Later responses are never used as a path
 //! or a digest. A file is renamed to its final name after its digest has been verified.
 
-use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::checkpoint::Weights;
+use crate::checkpoint::{Weights, small_file};
 
 use super::cache::is_plain;
 use super::http::{Answer, Client, Fault, Retries};
@@ -40,6 +39,7 @@ impl Repository<'_> {
         let explain = |e: io::Error| self.explain(e, file);
         let wait = || self.hub.note(&format!("waiting for another process, which is downloading `{file}`"));
         let lock = self.cache.lock(&remote.etag, wait).ok();
+        self.cache.remove_leftovers(&remote.etag, &remote.commit, file);
         if !is_intact(&self.cache.blob(&remote.etag), &remote).map_err(explain)? {
             let path = self.cache.partial(&remote.etag);
             let partial = if lock.is_some() { Partial::open(&path) } else { Partial::create_beside(&path) };
@@ -83,6 +83,9 @@ impl Repository<'_> {
         }
         let length = || header(answer, "Content-Length").filter(|_| !is_redirect);
         let size = header(answer, "X-Linked-Size").or_else(length).and_then(|size| size.parse().ok());
+        if size.is_some_and(|size| size > most(file)) {
+            return Err(Fault::Final(self.too_large(file)));
+        }
         Ok(Remote { file, etag: etag.into(), commit: commit.into(), size })
     }
 
@@ -129,8 +132,8 @@ impl Repository<'_> {
     /// mirrors have ETags of their own.
     fn may_have_other_etags(&self, remote: &Remote, path: &Path) -> bool {
         let is_json = || {
-            let text = fs::read(path).ok();
-            text.is_some_and(|text| serde_json::from_slice::<serde_json::Value>(&text).is_ok())
+            let text = small_file::read(path).ok();
+            text.is_some_and(|text| serde_json::from_str::<serde_json::Value>(&text).is_ok())
         };
         self.hub.endpoint != DEFAULT_ENDPOINT
             && match remote.file.rsplit_once('.') {
@@ -203,7 +206,8 @@ impl Repository<'_> {
             if count == 0 {
                 break;
             }
-            if partial.len() + count as u64 > remote.size.unwrap_or(LIMIT_WITHOUT_SIZE) {
+            let most = remote.size.unwrap_or(LIMIT_WITHOUT_SIZE.min(most(remote.file)));
+            if partial.len() + count as u64 > most {
                 partial.clear().map_err(disk)?;
                 return Err(Fault::Final(
                     self.protocol(format!("`{}` is longer than announced", remote.file)),
@@ -259,6 +263,10 @@ impl Repository<'_> {
         HubError::Protocol { endpoint: self.hub.shown_endpoint(), reason }
     }
 
+    fn too_large(&self, file: &str) -> HubError {
+        HubError::TooLarge { file: format!("{}/{file}", self.id), limit: most(file) }
+    }
+
     fn server_error(&self, reason: String) -> HubError {
         HubError::Server { endpoint: self.hub.shown_endpoint(), reason }
     }
@@ -273,6 +281,11 @@ impl Repository<'_> {
             _ => HubError::Cache { cache, reason: error.to_string() },
         }
     }
+}
+
+/// The most bytes that a file may have. Weights have no limit; their size is announced.
+fn most(file: &str) -> u64 {
+    if file.ends_with(".json") { small_file::MAX_SIZE } else { u64::MAX }
 }
 
 /// Whether the cache has the content already. The name of a file in the cache proves nothing.

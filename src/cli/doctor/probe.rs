@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use vae::checkpoint::families::SD2;
 use vae::checkpoint::{Checkpoint, Hub, Source, Variant};
 use vae::device::Level;
 
@@ -52,7 +53,7 @@ pub struct HubSettings {
 pub fn hub() -> HubSettings {
     let hub = Hub::from_env();
     let offline = Hub { offline: true, ..hub.clone() };
-    let default = Checkpoint::open(&Source::Sd2, None, Variant::Full, &offline).ok();
+    let default = Checkpoint::open(&Source::Named(&SD2), None, Variant::Full, &offline).ok();
     HubSettings {
         endpoint: hub.shown_endpoint(),
         cache: hub.cache,

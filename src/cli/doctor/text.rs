@@ -28,7 +28,7 @@ impl fmt::Display for DoctorReport {
             writeln!(f, "CUDA error   {problem}")?;
         }
         writeln!(f, "cache        {}", one_line(&hub.cache.display().to_string()))?;
-        let offline = if hub.offline { "offline (HF_HUB_OFFLINE)" } else { "online" };
+        let offline = if hub.offline { "in offline mode (HF_HUB_OFFLINE)" } else { "not in offline mode" };
         writeln!(f, "hub          {}, {offline}", one_line(&hub.endpoint))?;
         match &hub.default_model {
             Some(id) => writeln!(f, "sd2          {id}, in the cache")?,

@@ -45,24 +45,26 @@ enum LatentsReport<'a> {
     },
 }
 
-/// Describes a safetensors file with these contents. `read` reads all of it, and is called if it has latents.
+/// Describes a safetensors file with these contents. `read` reads the latents, and is called if it has some.
 pub fn inspect(
     job: &Job,
     contents: &Contents,
-    read: impl FnOnce() -> Result<Vec<u8>>,
+    read: impl FnOnce() -> Result<(String, Latents)>,
     ui: &Ui,
 ) -> Result<()> {
     let shapes: Vec<_> = contents.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
     let latents = match find_latents(&shapes) {
-        Ok(_) => Latents::peek(&read()?),
-        Err(e) => Err(e),
+        Ok(_) => read(),
+        Err(e) => Err(e.into()),
     };
     let (name, latents) = match latents {
         Ok(found) => found,
-        Err(LatentsError::Tensor(reason)) if job.destination == Destination::Stdout => {
-            return print_contents(job, contents, &reason, ui);
-        }
-        Err(other) => return Err(other.into()),
+        Err(other) => match other.downcast_ref() {
+            Some(LatentsError::Tensor(reason)) if job.destination == Destination::Stdout => {
+                return print_contents(job, contents, reason, ui);
+            }
+            _ => return Err(other),
+        },
     };
     let Some(tensor) = contents.tensors.iter().find(|tensor| tensor.name == name) else {
         bail!("the header does not list `{name}`");
@@ -131,16 +133,29 @@ fn bars(counts: &[usize]) -> String {
 
 /// Prints what a safetensors file without latents contains.
 fn print_contents(job: &Job, contents: &Contents, reason: &str, ui: &Ui) -> Result<()> {
-    let (tensors, dtypes) = (&contents.tensors, contents.dtypes());
-    let parameters = contents.parameters();
+    let (dtypes, parameters) = (contents.dtypes(), contents.parameters());
     let name = one_line(&job.input.name());
     let mut text = format!("{name}: safetensors, but not latents: {reason}\n");
-    let count = if tensors.len() == 1 { "1 tensor".into() } else { format!("{} tensors", tensors.len()) };
-    let types = if dtypes.is_empty() { String::new() } else { format!(", {}", dtypes.join(" and ")) };
-    writeln!(text, "  {count}, {} values{types}", grouped(parameters))?;
+    writeln!(text, "  {}", totals(contents))?;
     for (key, value) in &contents.metadata {
         writeln!(text, "  {}: {}", one_line(key), one_line(value))?;
     }
+    list(&mut text, contents, &name)?;
+    let input = job.input.name();
+    ui.print(&LatentsReport::Safetensors { input, parameters, dtypes, contents }, &text)
+}
+
+/// How many tensors and values a file has, and of which types.
+pub fn totals(contents: &Contents) -> String {
+    let (count, dtypes) = (contents.tensors.len(), contents.dtypes());
+    let count = if count == 1 { "1 tensor".into() } else { format!("{count} tensors") };
+    let types = if dtypes.is_empty() { String::new() } else { format!(", {}", dtypes.join(" and ")) };
+    format!("{count}, {} values{types}", grouped(contents.parameters()))
+}
+
+/// Adds the first tensors of the file `name`, a line each.
+pub fn list(text: &mut String, contents: &Contents, name: &str) -> Result<()> {
+    let tensors = &contents.tensors;
     for tensor in tensors.iter().take(MAX_LISTED) {
         writeln!(text, "  {} {:?}, {}", one_line(&tensor.name), tensor.shape, tensor.dtype)?;
     }
@@ -150,8 +165,7 @@ fn print_contents(job: &Job, contents: &Contents, reason: &str, ui: &Ui) -> Resu
     if tensors.iter().any(|t| t.name == "encoder.conv_in.weight" || t.name == "decoder.conv_in.weight") {
         writeln!(text, "These look like VAE weights: `vae inspect --model {name}` prints the modules.")?;
     }
-    let input = job.input.name();
-    ui.print(&LatentsReport::Safetensors { input, parameters, dtypes, contents }, &text)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,30 +4,40 @@
 //! | --- | --- |
 //! | `latents` | latents and other safetensors files |
 //! | `model` | a checkpoint |
+//! | `pickle` | PyTorch's own files: their tensors, and the functions that they name |
 //! | `picture` | a picture |
 
 mod latents;
 mod model;
+mod pickle;
 mod picture;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use vae::checkpoint::pickle::Container;
+use vae::checkpoint::safetensors::is_safetensors;
 use vae::checkpoint::{CheckpointError, Contents, Weights};
 use vae::latents::LatentsError;
 use vae::picture::Format;
 
 use super::args::InspectArgs;
 use super::failure::Failure;
+use super::input::{latents_of, read_latents};
 use super::jobs::{self, Input, Job};
 use super::output::Destination;
+use super::read::Wanted;
 use super::ui::Ui;
 
 pub fn run(args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
     let path = match (&args.file, &args.model) {
+        (Some(_), _) if args.scaling.first().is_some() => {
+            let option = args.scaling.first().unwrap_or_default();
+            return Err(Failure::Usage(format!("{option} is for a --model")));
+        }
         (Some(path), _) => path,
         (None, Some(source)) => return model::inspect(source, args, ui),
         (None, None) => return Err(Failure::Usage("name a FILE or a --model".into())),
@@ -46,19 +56,27 @@ pub fn run(args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
 fn inspect_file(args: &InspectArgs, job: &Job, ui: &Ui) -> Result<()> {
     if let Input::File(path) = &job.input
         && path.is_file()
-        && is_safetensors(&first_bytes(path)?)
     {
-        // Only the header of a file without latents is read, which may have many gigabytes.
-        return match Weights::open(path) {
-            Ok(file) => latents::inspect(job, &file.contents(), || job.input.bytes(), ui),
-            Err(CheckpointError::Weights { reason, .. }) => Err(LatentsError::Format(reason).into()),
-            Err(other) => Err(other.into()),
-        };
+        // Only the lists of tensors are read, as such files may have many gigabytes.
+        let start = first_bytes(path)?;
+        if is_safetensors(&start) {
+            return match Weights::open(path) {
+                Ok(file) => latents::inspect(job, &file.contents(), || read_latents(path), ui),
+                Err(CheckpointError::Weights { reason, .. }) => Err(LatentsError::Format(reason).into()),
+                Err(other) => Err(other.into()),
+            };
+        }
+        if let Some(container) = Container::of(&start) {
+            return pickle::inspect(args, job, File::open(path)?, container, ui);
+        }
     }
-    let bytes = job.input.bytes()?;
+    let bytes = job.input.bytes(Wanted::Any)?;
     if is_safetensors(&bytes) {
         let contents = Contents::of_file(&bytes).map_err(LatentsError::Format)?;
-        return latents::inspect(job, &contents, || Ok(bytes), ui);
+        return latents::inspect(job, &contents, || latents_of(&bytes), ui);
+    }
+    if let Some(container) = Container::of(&bytes) {
+        return pickle::inspect(args, job, Cursor::new(bytes), container, ui);
     }
     if args.output.is_some() {
         bail!("-o writes the plates of latents, but this is not a safetensors file");
@@ -66,18 +84,9 @@ fn inspect_file(args: &InspectArgs, job: &Job, ui: &Ui) -> Result<()> {
     picture::inspect(args, job, &bytes, ui)
 }
 
-/// Reads enough of a file for [`is_safetensors`].
+/// Reads enough of a file for [`is_safetensors`] and [`Container::of`].
 fn first_bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(16).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Whether a file starts like safetensors: with the length of the header in eight bytes, then the header, which is JSON.
-///
-/// This must be checked before picture formats, because a length of 19778 reads `BM`, the start of a BMP file.
-pub fn is_safetensors(bytes: &[u8]) -> bool {
-    const MAX_HEADER: u64 = 100_000_000; // as the format defines
-    let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
-    length.is_some_and(|length| length <= MAX_HEADER) && bytes.get(8) == Some(&b'{')
 }

@@ -11,6 +11,7 @@ use vae::picture::{Background, Facts, Picture, PictureError};
 use crate::cli::args::InspectArgs;
 use crate::cli::failure::Failure;
 use crate::cli::jobs::Job;
+use crate::cli::memory::{self, Work};
 use crate::cli::ui::Ui;
 
 /// `latent_channels` of the VAE of Stable Diffusion 1, 2 and XL. No model is opened to describe a picture.
@@ -53,6 +54,8 @@ pub fn inspect(args: &InspectArgs, job: &Job, bytes: &[u8], ui: &Ui) -> Result<(
         Err(e @ PictureError::UnknownFormat) => bail!("neither a safetensors file nor a picture: {e}"),
         facts => facts?,
     };
+    let original = (facts.stored.0 as usize, facts.stored.1 as usize);
+    memory::check(Work::Read { file: 0, original, canvas: (0, 0) }, None)?; // the file is in memory already
     let picture = Picture::from_bytes(bytes, Background::WHITE)?; // decodes all of it, to detect broken files
     let (width, height) = (picture.width(), picture.height());
     let floored = [width - width % multiple, height - height % multiple];

@@ -3,9 +3,11 @@
 //! | file | what |
 //! | --- | --- |
 //! | `limits` | how much memory is free: of the machine, of the container, of `ulimit` |
+//! | `maps` | how much a network needs |
 //! | `needs` | how much a picture needs |
 
 mod limits;
+mod maps;
 mod needs;
 
 use anyhow::{Result, bail};
@@ -21,24 +23,43 @@ pub fn check(work: Work, config: Option<&Config>) -> Result<()> {
     check_against(work, config, &Memory::current())
 }
 
+/// Fails if fewer than `needed` bytes are free for `what`, such as `the file`.
+pub fn check_bytes(needed: u64, what: &str) -> Result<()> {
+    let memory = Memory::current();
+    match memory.free {
+        Some(free) if needed > free => bail!(
+            "{what} needs about {} of memory, but only {}{} are free",
+            numbers::bytes(needed),
+            numbers::bytes(free),
+            allowed(&memory)
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Names the limit that decides how much is free, if it is not the machine.
+fn allowed(memory: &Memory) -> String {
+    let limit = memory.limit.as_ref();
+    limit.map_or(String::new(), |limit| {
+        format!(" of the {} allowed by {}", numbers::bytes(limit.bytes), limit.source)
+    })
+}
+
 fn check_against(work: Work, config: Option<&Config>, memory: &Memory) -> Result<()> {
-    let threads = rayon::current_num_threads();
+    let threads = config.map_or(1, |_| rayon::current_num_threads()); // which starts them
     let needed = work.needed(config, threads);
     let Some(free) = memory.free.filter(|&free| needed > free) else { return Ok(()) };
     let (width, height) = work.size();
-    let limit = match &memory.limit {
-        Some(limit) => format!(" of the {} allowed by {}", numbers::bytes(limit.bytes), limit.source),
-        None => String::new(),
-    };
     let advice = match (work, work.largest(free, config, threads)) {
         (Work::Decode { resized: Some(_), .. }, _) => "omit --original-size".into(),
         (_, Some((width, height))) => format!("a picture of about {width}×{height} would fit"),
         (_, None) => "even a small picture would not fit".into(),
     };
     bail!(
-        "{width}×{height} pixels need about {} of memory, but only {}{limit} are free: {advice}",
+        "{width}×{height} pixels need about {} of memory, but only {}{} are free: {advice}",
         numbers::bytes(needed),
-        numbers::bytes(free)
+        numbers::bytes(free),
+        allowed(memory)
     )
 }
 

@@ -8,9 +8,9 @@ use crate::kernels::{
 use super::attention::attention;
 use super::conv2d::{Conv2d, PackedFilters};
 use super::feature_map::HostMap;
-use super::group_norm::Coefficients;
 use super::level::{Level, LevelError};
 use super::memory::free_scratch;
+use super::norm::{Coefficients, Norm};
 
 /// The CPU, at one level of instructions. Computes in f32, on the current rayon thread pool.
 ///
@@ -40,16 +40,16 @@ impl Cpu {
         self.level
     }
 
-    /// Packs the filters, just before they are used; the output's sums are kept, for the group norm that may follow.
+    /// Packs the filters, just before they are used.
     fn pack<'a>(
         &self,
         parameters: &'a ConvParameters,
         norm: Option<&'a Coefficients>,
         filters: &'a mut PackedFilters,
     ) -> Result<Conv2d<'a>, Error> {
-        let ConvParameters { kind, c_in, weight, bias } = parameters;
-        filters.pack(self.level, *kind, &weight.to_f32()?, bias.len(), *c_in)?;
-        Ok(Conv2d { filters, bias: Some(bias), norm, add: false, sums: true })
+        let &ConvParameters { kind, c_in, ref weight, ref bias, relu, sums } = parameters;
+        filters.pack(self.level, kind, &weight.to_f32()?, bias.len(), c_in)?;
+        Ok(Conv2d { filters, bias: Some(bias), norm, add: false, relu, sums })
     }
 
     /// A projection of a map to one of the same shape.
@@ -77,7 +77,7 @@ impl Backend for Cpu {
     type Map = HostMap;
     /// As they are: filters are packed when they are used, since all packed filters would need twice the checkpoint's memory.
     type Convolution = ConvParameters;
-    type GroupNorm = NormParameters;
+    type Norm = Norm;
     type Coefficients = Coefficients;
     type Attention = AttentionParameters;
     type Scratch = PackedFilters;
@@ -99,8 +99,12 @@ impl Backend for Cpu {
         Ok(parameters)
     }
 
-    fn group_norm(&self, parameters: NormParameters) -> Result<NormParameters, Error> {
-        Ok(parameters)
+    fn group_norm(&self, parameters: NormParameters) -> Result<Norm, Error> {
+        Ok(Norm::Group(parameters))
+    }
+
+    fn rms_norm(&self, weight: Vec<f32>) -> Result<Norm, Error> {
+        Ok(Norm::Rms(weight))
     }
 
     fn attention(&self, parameters: AttentionParameters) -> Result<AttentionParameters, Error> {
@@ -119,15 +123,16 @@ impl Backend for Cpu {
         map.to_planes()
     }
 
-    fn normalize(
-        &self,
-        norm: &NormParameters,
-        x: &HostMap,
-        activation: Activation,
-    ) -> Result<Coefficients, Error> {
-        let sums =
-            x.sums().ok_or_else(|| Error::Shape(format!("a norm of a map {} without sums", x.shape)))?;
-        Ok(Coefficients::new(norm, sums, x.shape, activation))
+    fn normalize(&self, norm: &Norm, x: &HostMap, activation: Activation) -> Result<Coefficients, Error> {
+        match norm {
+            Norm::Group(parameters) => {
+                let sums = x
+                    .sums()
+                    .ok_or_else(|| Error::Shape(format!("a group norm of a map {} without sums", x.shape)))?;
+                Ok(Coefficients::of_groups(parameters, sums, x.shape, activation))
+            }
+            Norm::Rms(weight) => Coefficients::of_pixels(self.level, weight, x, activation),
+        }
     }
 
     fn convolve(

@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | `backend` | [`Cpu`], the implementation of [`Backend`](super::Backend) |
 //! | `feature_map` | activations, blocked by 16 channels, and the sums that their writer kept |
-//! | `conv2d` | convolution, with group norm, activation, bias and residual in the same pass |
-//! | `group_norm` | a group norm's statistics as a scale and a shift per channel |
+//! | `conv2d` | convolution, with norm, activation, bias and residual in the same pass |
+//! | `norm` | norms as a scale and a shift per channel, and a factor per pixel |
 //! | `attention` | one head over all positions, in memory that grows with their number |
 //! | `sums` | sums per channel that do not depend on the number of threads |
 //! | `gemm` | the matrix product that all operations use |
@@ -19,9 +19,9 @@ mod backend;
 pub mod conv2d;
 pub mod feature_map;
 mod gemm;
-pub mod group_norm;
 pub mod level;
 mod memory;
+pub mod norm;
 mod pages;
 pub mod simd;
 mod sums;

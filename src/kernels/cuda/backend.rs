@@ -12,8 +12,8 @@ use super::attention::FoldedProjections;
 use super::engine::Engine;
 use super::error::CudaError;
 use super::filters::DeviceFilters;
-use super::group_norm::{DeviceCoefficients, DeviceNorm};
 use super::map::DeviceMap;
+use super::norm::{DeviceCoefficients, DeviceNorm};
 
 /// An NVIDIA GPU that computes in one precision. Weights are copied to it when a model is loaded.
 #[derive(Clone)]
@@ -93,7 +93,7 @@ impl fmt::Debug for Cuda {
 impl Backend for Cuda {
     type Map = DeviceMap;
     type Convolution = DeviceFilters;
-    type GroupNorm = DeviceNorm;
+    type Norm = DeviceNorm;
     type Coefficients = DeviceCoefficients;
     type Attention = DeviceAttention;
     /// The engine has the scratch memory of operations, since they are done one after the other.
@@ -113,12 +113,17 @@ impl Backend for Cuda {
     }
 
     fn convolution(&self, parameters: ConvParameters) -> Result<DeviceFilters, Error> {
-        let ConvParameters { kind, weight, bias, .. } = parameters;
-        Ok(DeviceFilters::upload(&self.engine, kind, &weight.to_f32()?, &bias)?)
+        let ConvParameters { kind, weight, bias, relu, .. } = parameters;
+        let filters = DeviceFilters::upload(&self.engine, kind, &weight.to_f32()?, &bias)?;
+        Ok(if relu { filters.with_relu() } else { filters })
     }
 
     fn group_norm(&self, parameters: NormParameters) -> Result<DeviceNorm, Error> {
         Ok(DeviceNorm::upload(&self.engine, &parameters)?)
+    }
+
+    fn rms_norm(&self, weight: Vec<f32>) -> Result<DeviceNorm, Error> {
+        Ok(DeviceNorm::upload_rms(&self.engine, &weight)?)
     }
 
     fn attention(&self, parameters: AttentionParameters) -> Result<DeviceAttention, Error> {

@@ -1,4 +1,5 @@
-//! All kinds of convolution through cuDNN: normalise the input, convolve with bias and residual, interleave phases.
+//! All kinds of convolution through cuDNN: normalise the input, convolve with bias and residual, interleave phases, apply
+//! ReLU. (cuDNN could fuse ReLU, but its ReLU turns NaN into zero, which would hide an overflow.)
 
 use cudarc::driver::{CudaSlice, DevicePtr, PushKernelArg};
 
@@ -8,9 +9,9 @@ use super::cudnn::{Convolution, Operands};
 use super::engine::Engine;
 use super::error::{CudaError, driver};
 use super::filters::DeviceFilters;
-use super::group_norm::DeviceCoefficients;
 use super::map::{DeviceMap, EIGHT, elements, padded};
 use super::memory::launch;
+use super::norm::DeviceCoefficients;
 
 impl DeviceFilters {
     /// `y = conv(norm(x))`, with or without the norm.
@@ -84,6 +85,9 @@ impl DeviceFilters {
         if self.kind == ConvKind::Up2 {
             interleave(engine, target, output, shape)?;
         }
+        if self.relu {
+            relu(engine, output, shape)?;
+        }
         Ok(())
     }
 
@@ -128,5 +132,17 @@ fn interleave(
     interleave.arg(phases).arg(map).arg(&height).arg(&width).arg(&channels);
     // SAFETY: both were allocated for these sizes.
     unsafe { interleave.launch(launch((across, rows), 0)) }.map_err(driver("interleave phases"))?;
+    Ok(())
+}
+
+/// Applies ReLU to a map of this shape, in place.
+fn relu(engine: &Engine, map: &CudaSlice<u8>, shape: Shape) -> Result<(), CudaError> {
+    let stream = &engine.stream;
+    let eights = elements(shape)? / EIGHT;
+    let count = eights as u32;
+    let mut relu = stream.queue.launch_builder(&engine.kernels.relu);
+    relu.arg(map).arg(&count);
+    // SAFETY: the map has so many vectors of eight channels.
+    unsafe { relu.launch(stream.each(eights)) }.map_err(driver("apply ReLU"))?;
     Ok(())
 }

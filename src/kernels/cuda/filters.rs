@@ -24,6 +24,8 @@ pub struct DeviceFilters {
     pub(super) kind: ConvKind,
     pub(super) c_in: usize,
     pub(super) c_out: usize,
+    /// Whether ReLU follows.
+    pub(super) relu: bool,
     pub(super) weight: CudaSlice<u8>,
     /// In the engine's precision, for cuDNN.
     pub(super) bias: CudaSlice<u8>,
@@ -57,10 +59,17 @@ impl DeviceFilters {
             kind,
             c_in,
             c_out,
+            relu: false,
             weight: engine.upload_narrow(&fold(kind, weight, c_out, c_in))?,
             bias: engine.upload_narrow(&biases)?,
             wide_bias: engine.stream.upload(&biases)?,
         })
+    }
+
+    /// The same with ReLU after the convolution, or after its sum with the map that it is added to.
+    #[must_use]
+    pub fn with_relu(self) -> Self {
+        Self { relu: true, ..self }
     }
 
     /// The output's shape.
@@ -74,6 +83,7 @@ impl DeviceFilters {
             ConvKind::Same => (3, 1, 1),
             ConvKind::Up2 => (2, 1, 1),
             ConvKind::Down2 => (4, 1, 2),
+            ConvKind::Down2Around => (3, 1, 2),
             ConvKind::Point => (1, 0, 1),
         };
         let (c_in, c_out) = (padded(self.c_in), phases(self.kind) * padded(self.c_out));
@@ -95,7 +105,7 @@ fn phases(kind: ConvKind) -> usize {
 /// Rows (or columns) of the layer's filter that are summed in row (or column) `at` of a phase's filter.
 fn sources(kind: ConvKind, phase: usize, at: usize) -> Range<usize> {
     match (kind, phase, at) {
-        (ConvKind::Same | ConvKind::Point, ..) => at..at + 1,
+        (ConvKind::Same | ConvKind::Down2Around | ConvKind::Point, ..) => at..at + 1,
         (ConvKind::Down2, _, 0) => 0..0,
         (ConvKind::Down2, ..) => at - 1..at,
         (ConvKind::Up2, 0, 0) => 0..1,
@@ -108,7 +118,7 @@ fn sources(kind: ConvKind, phase: usize, at: usize) -> Range<usize> {
 /// `[co][ci][taps]` → `[phases·padded co][side][side][padded ci]`
 fn fold(kind: ConvKind, weight: &[f32], c_out: usize, c_in: usize) -> Vec<f32> {
     let (side, given) = match kind {
-        ConvKind::Same => (3, 3),
+        ConvKind::Same | ConvKind::Down2Around => (3, 3),
         ConvKind::Up2 => (2, 3),
         ConvKind::Down2 => (4, 3),
         ConvKind::Point => (1, 1),

@@ -14,7 +14,7 @@
 //! | `engine` | a device at work in one precision: stream, kernels, scratch memory |
 //! | `map` | feature maps `[h·w][channels]` in the device's memory |
 //! | `filters` | a convolution's weights in cuDNN's layout, with strides and upsampling folded in |
-//! | `group_norm` | group norm in two launches |
+//! | `norm` | group norm in two launches, RMS norm in one |
 //! | `conv2d` | convolution through cuDNN |
 //! | `attention` | one head over all positions, some queries at a time |
 //! | `backend` | [`Cuda`], the implementation of [`Backend`](super::Backend) |
@@ -30,10 +30,10 @@ mod device;
 mod engine;
 mod error;
 mod filters;
-mod group_norm;
 mod identity;
 mod map;
 mod memory;
+mod norm;
 mod program;
 
 pub use attention::FoldedProjections;
@@ -42,6 +42,6 @@ pub use device::{DeviceInfo, devices};
 pub use engine::Engine;
 pub use error::{CudaError, Library};
 pub use filters::DeviceFilters;
-pub use group_norm::{DeviceCoefficients, DeviceNorm};
 pub use map::DeviceMap;
+pub use norm::{DeviceCoefficients, DeviceNorm};
 pub use program::compile;

@@ -18,6 +18,7 @@ const SOURCE: &str = concat!(
     include_str!("source/element.cu"),
     include_str!("source/layout.cu"),
     include_str!("source/group_norm.cu"),
+    include_str!("source/rms_norm.cu"),
     include_str!("source/attention.cu"),
 );
 

@@ -10,6 +10,7 @@ pub fn conv2d(kind: ConvKind, input: &[f64], shape: Shape, weight: &[f32], bias:
         ConvKind::Same => (1, 1, 1, 3),
         ConvKind::Up2 => (2, 1, 1, 3),
         ConvKind::Down2 => (1, 2, 0, 3),
+        ConvKind::Down2Around => (1, 2, 1, 3),
         ConvKind::Point => (1, 1, 0, 1),
     };
     let (padded, width) = pad(input, shape, scale, before);

@@ -3,14 +3,20 @@
 //! | file | `_class_name` |
 //! | --- | --- |
 //! | `kl` | `AutoencoderKL` and `AutoencoderKLFlux2` |
+//! | `wan` | `AutoencoderKLWan` and `AutoencoderKLQwenImage` |
+//! | `tiny` | `AutoencoderTiny` |
 
 mod kl;
+mod tiny;
+mod wan;
 
 use candle_core::{Error, Result as CandleResult, Tensor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use kl::Kl;
+pub use tiny::{Stages, Tiny};
+pub use wan::Wan;
 
 use super::Scaling;
 
@@ -36,6 +42,21 @@ pub struct Config {
 pub enum Network {
     /// `AutoencoderKL`: Stable Diffusion 1, 2, 3 and XL, FLUX.1 and FLUX.2.
     Kl(Kl),
+    /// `AutoencoderKLWan` and `AutoencoderKLQwenImage`: Wan 2.1 and Qwen-Image, on single pictures.
+    Wan(Wan),
+    /// `AutoencoderTiny`: the TAESD family.
+    Tiny(Tiny),
+}
+
+impl Network {
+    /// diffusers' class, or the first one if there are several.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Kl(_) => "AutoencoderKL",
+            Self::Wan(_) => "AutoencoderKLWan",
+            Self::Tiny(_) => "AutoencoderTiny",
+        }
+    }
 }
 
 /// Why a `config.json` does not describe a VAE that this crate supports.
@@ -75,6 +96,8 @@ impl Config {
         match class.name.as_deref() {
             Some("AutoencoderKL") => kl::from_json(json, false),
             Some("AutoencoderKLFlux2") => kl::from_json(json, true),
+            Some("AutoencoderKLWan" | "AutoencoderKLQwenImage") => wan::from_json(json),
+            Some("AutoencoderTiny") => tiny::from_json(json),
             Some(other) => Err(ConfigError::OtherModel(other.to_string())),
             None => Err(ConfigError::OtherModel("model without a `_class_name`".into())),
         }
@@ -82,9 +105,12 @@ impl Config {
 
     /// Picture pixels per pixel of z along a side: 8 for SD2.
     pub fn downscale(&self) -> usize {
-        match &self.network {
-            Network::Kl(kl) => 1 << (kl.block_out_channels.len() - 1),
-        }
+        let resolutions = match &self.network {
+            Network::Kl(kl) => kl.block_out_channels.len(),
+            Network::Wan(wan) => wan.dim_mult.len(),
+            Network::Tiny(tiny) => tiny.decoder.blocks.len(),
+        };
+        1 << (resolutions - 1)
     }
 
     /// The sides of pictures must be multiples of this: 8 for SD2, 16 for FLUX.2, whose scaled latents are patches of 2 × 2.
@@ -117,31 +143,45 @@ impl Config {
         self.scaling.as_ref().ok_or(UnknownScaling)
     }
 
-    /// [`Scaling::scale`]
+    /// [`Scaling::scale`] of what the network encodes; nothing, if that is scaled already.
     ///
     /// # Errors
     /// Its errors, and [`UnknownScaling`].
     pub fn scale(&self, z: &Tensor) -> CandleResult<Tensor> {
+        if self.latents_are_scaled() {
+            return Ok(z.clone());
+        }
         self.scaling().map_err(Error::wrap)?.scale(z)
     }
 
-    /// [`Scaling::unscale`]
+    /// The inverse: [`Scaling::unscale`], or nothing.
     ///
     /// # Errors
     /// Its errors, and [`UnknownScaling`].
     pub fn unscale(&self, latents: &Tensor) -> CandleResult<Tensor> {
+        if self.latents_are_scaled() {
+            return Ok(latents.clone());
+        }
         self.scaling().map_err(Error::wrap)?.unscale(latents)
     }
 
-    /// Whether latents are always the posterior's mean, as diffusers' pipelines for FLUX.2 take it.
+    /// Whether latents are always the posterior's mean: as diffusers' pipelines for FLUX.2 take it, and because there is nothing
+    /// else in the TAESD family.
     pub fn draws_mean(&self) -> bool {
-        self.scaling.as_ref().is_some_and(|scaling| scaling.patch > 1)
+        self.latents_are_scaled() || self.scaling.as_ref().is_some_and(|scaling| scaling.patch > 1)
+    }
+
+    /// Whether the network itself works on scaled latents, as the TAESD family does: on those of the VAE that it was distilled
+    /// from, whose scaling is that of this config.
+    pub fn latents_are_scaled(&self) -> bool {
+        matches!(self.network, Network::Tiny(_))
     }
 
     /// The description of an `AutoencoderKL`, if the network is one.
     pub fn kl(&self) -> Option<&Kl> {
         match &self.network {
             Network::Kl(kl) => Some(kl),
+            _ => None,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Downloads from a hub that breaks off, is silent, busy, damaged or lies.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::hub_server::Mood;
+use crate::support::hub_server::{Mood, digest};
 
 use super::{CONFIG, FIRST, FULL, User, weights};
 
@@ -180,4 +180,51 @@ fn a_mirror_may_have_etags_that_are_not_gits() {
     user.hub.commit(FIRST, super::COMMIT, CONFIG, b"{ not JSON".to_vec());
     user.encode("", &[]).code(3).says(&[CONFIG, "git SHA-1", "deleted"]);
     assert!(!user.cached(CONFIG).exists());
+}
+
+#[test]
+fn a_config_that_is_too_large_is_not_downloaded() {
+    let mut repository = super::repository(Mood::Fine);
+    repository.files.insert(CONFIG.into(), vec![b' '; (1 << 20) + 1]);
+    let user = User::new([(FIRST, repository)]);
+    user.encode("", &[]).code(3).says(&[CONFIG, "larger than 1048576 bytes"]);
+    assert!(user.hub.gets(CONFIG).is_empty(), "{:?}", user.hub.requests());
+}
+
+/// A file in place of the folder of locks stands for a file system without locks.
+#[test]
+fn what_killed_downloads_have_left_is_removed_after_a_day() {
+    for has_locks in [false, true] {
+        let user = User::with(Mood::Fine);
+        let partial = user.leave_partial(b"");
+        fs::remove_file(&partial).expect("a file");
+        if !has_locks {
+            fs::write(user.folder.path("hf-home/hub/.locks"), "").expect("a file");
+        }
+        let blobs = partial.parent().expect("a folder");
+        let snapshot = user.cached("vae");
+        fs::create_dir_all(&snapshot).expect("a folder");
+        let etag = digest(&weights());
+        let old = [blobs.join(format!("{etag}.abc123.incomplete")), snapshot.join(".vae-abc123.tmp")];
+        let other = [
+            blobs.join(format!("{etag}.young1.incomplete")),
+            snapshot.join(".vae-young1.tmp"),
+            blobs.join("0123.abc123.incomplete"), // of another file
+            snapshot.join("notes.tmp"),
+        ];
+        for path in old.iter().chain(&other) {
+            let file = fs::File::create(path).expect("a file");
+            if !path.to_string_lossy().contains("young") {
+                file.set_modified(SystemTime::now() - Duration::from_secs(25 * 60 * 60)).expect("a time");
+            }
+        }
+        let busy = blobs.join(format!("{etag}.locked.incomplete"));
+        let lock = fs::File::create(&busy).expect("a file");
+        lock.set_modified(SystemTime::now() - Duration::from_secs(25 * 60 * 60)).expect("a time");
+        lock.lock().expect("a lock");
+        user.encode("", &[]).code(0);
+        assert_eq!(old.map(|path| path.exists()), [false; 2], "{has_locks}");
+        assert_eq!(other.map(|path| path.exists()), [true; 4], "{has_locks}");
+        assert!(busy.exists(), "it is locked");
+    }
 }

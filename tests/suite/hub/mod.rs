@@ -1,7 +1,8 @@
 //! Downloads from a hub on this machine, which speaks the Hugging Face hub's protocol. In `faults`, it misbehaves;
-//! in `refresh`, its branches move.
+//! in `names`, it has the models that have names; in `refresh`, its branches move.
 
 mod faults;
+mod names;
 mod refresh;
 
 use std::fs::{self, File};
@@ -38,13 +39,17 @@ impl User {
     }
 
     fn encode(&self, options: &str, environment: &[(&str, &str)]) -> Run {
+        self.run(&format!("encode p.png -o l.safetensors {options}"), environment)
+    }
+
+    fn run(&self, line: &str, environment: &[(&str, &str)]) -> Run {
         let mut command = command(&self.folder);
         command
             .env_remove("HF_HUB_OFFLINE")
             .env("HF_ENDPOINT", &self.hub.endpoint)
             .env("VAE_HUB_RETRY_DELAY_MS", "1")
             .envs(environment.iter().copied());
-        command.args("encode p.png -o l.safetensors".split(' ')).args(options.split_whitespace());
+        command.args(line.split_whitespace());
         run(command)
     }
 
@@ -175,7 +180,7 @@ fn redirects_on_the_hub_itself_are_followed_with_the_token() {
 #[test]
 fn offline_nothing_is_downloaded() {
     let user = User::with(Mood::Fine);
-    user.encode("", &[("HF_HUB_OFFLINE", "1")]).code(3).says(&[FIRST, "HF_HUB_OFFLINE"]);
+    user.encode("", &[("HF_HUB_OFFLINE", "1")]).code(3).says(&[FIRST, "HF_HUB_OFFLINE", "--model tiny"]);
     assert!(user.hub.requests().is_empty());
 }
 
@@ -183,7 +188,7 @@ fn offline_nothing_is_downloaded() {
 fn an_unreachable_hub_is_reported_with_its_endpoint() {
     let user = User::new([]);
     let nowhere = "http://127.0.0.1:9";
-    user.encode("", &[("HF_ENDPOINT", nowhere)]).code(3).says(&[nowhere, "network", "--model"]);
+    user.encode("", &[("HF_ENDPOINT", nowhere)]).code(3).says(&[nowhere, "network", "--model tiny"]);
     user.encode("", &[("HF_ENDPOINT", "hub.example")]).code(3).says(&["hub.example", "HF_ENDPOINT"]);
 }
 

@@ -3,14 +3,15 @@
 use vae::device::Level;
 use vae::internals::cpu::HostMap;
 use vae::internals::cpu::conv2d::{Conv2d, PackedFilters};
-use vae::internals::cpu::group_norm::Coefficients;
+use vae::internals::cpu::norm::Coefficients;
 use vae::internals::reference::conv2d as reference;
 use vae::internals::{Activation, ConvKind, Shape};
 use vae::model::FeatureMap;
 
 use super::common::{Random, rms_error, wide};
 
-const KINDS: [ConvKind; 4] = [ConvKind::Same, ConvKind::Up2, ConvKind::Down2, ConvKind::Point];
+const KINDS: [ConvKind; 5] =
+    [ConvKind::Same, ConvKind::Up2, ConvKind::Down2, ConvKind::Down2Around, ConvKind::Point];
 
 struct Case {
     kind: ConvKind,
@@ -18,11 +19,15 @@ struct Case {
     co: usize,
     /// No norm, or a norm and what follows it.
     norm: Option<Activation>,
+    /// Whether the norm has a factor for each pixel.
+    factors: bool,
     add: bool,
+    relu: bool,
 }
 
-fn norm(random: &mut Random, shape: Shape, activation: Activation) -> Coefficients {
+fn norm(random: &mut Random, shape: Shape, activation: Activation, factors: bool) -> Coefficients {
     let mut norm = Coefficients { activation, ..Coefficients::default() };
+    norm.factors = factors.then(|| random.values(shape.pixels(), 1.0));
     norm.scale = random.values(shape.channels, 1.0);
     norm.shift = random.values(shape.channels, 1.0);
     norm.scale.resize(shape.blocks() * 16, 0.0);
@@ -33,7 +38,8 @@ fn norm(random: &mut Random, shape: Shape, activation: Activation) -> Coefficien
 fn normed(planes: &[f32], shape: Shape, norm: &Coefficients) -> Vec<f64> {
     let one = |(at, &x): (usize, &f32)| {
         let c = at / shape.pixels();
-        let y = f64::from(x) * f64::from(norm.scale[c]) + f64::from(norm.shift[c]);
+        let factor = norm.factors.as_ref().map_or(1.0, |factors| f64::from(factors[at % shape.pixels()]));
+        let y = f64::from(x) * factor * f64::from(norm.scale[c]) + f64::from(norm.shift[c]);
         if norm.activation == Activation::Silu { y / (1.0 + (-y).exp()) } else { y }
     };
     planes.iter().enumerate().map(one).collect()
@@ -44,7 +50,7 @@ fn check(random: &mut Random, case: &Case) {
     let planes = random.values(shape.channels * shape.pixels(), 1.0);
     let weight = random.values(co * shape.channels * kind.taps(), 0.3);
     let bias = random.values(co, 1.0);
-    let norm = case.norm.map(|activation| norm(random, shape, activation));
+    let norm = case.norm.map(|activation| norm(random, shape, activation, case.factors));
     let out = kind.output(shape, co);
     let residual = random.values(co * out.pixels(), 1.0);
 
@@ -53,6 +59,12 @@ fn check(random: &mut Random, case: &Case) {
     if case.add {
         truth.iter_mut().zip(&residual).for_each(|(t, &r)| *t += f64::from(r));
     }
+    // The error is relative to the values before ReLU.
+    let size = truth.iter().map(|t| t * t).sum::<f64>();
+    if case.relu {
+        truth.iter_mut().for_each(|t| *t = t.max(0.0));
+    }
+    let kept = (truth.iter().map(|t| t * t).sum::<f64>() / size).sqrt();
 
     for level in Level::all() {
         let mut filters = PackedFilters::default();
@@ -61,16 +73,18 @@ fn check(random: &mut Random, case: &Case) {
             bias: Some(&bias),
             norm: norm.as_ref(),
             add: case.add,
+            relu: case.relu,
             sums: true,
             ..Conv2d::new(&filters)
         };
         let mut output = HostMap::from_planes(&residual, out).unwrap();
         conv.run(level, &HostMap::from_planes(&planes, shape).unwrap(), &mut output).unwrap();
-        let what =
-            format!("{} {kind:?} {shape} to {co}, norm {:?}, add {}", level.name(), case.norm, case.add);
+        let (factors, add, relu) = (case.factors, case.add, case.relu);
+        let norm = format!("norm {:?}, factors {factors}", case.norm);
+        let what = format!("{} {kind:?} {shape} to {co}, {norm}, add {add}, relu {relu}", level.name());
         assert_eq!(output.shape(), out, "{what}");
         let error = rms_error(&output.to_planes().unwrap(), &truth);
-        assert!(error < 2e-6, "{what}: {error:e}");
+        assert!(error * kept < 2e-6, "{what}: {error:e}");
         check_sums(&output, &truth, &what);
         check_padding(&output, &what);
     }
@@ -103,8 +117,13 @@ fn convolutions_are_exact_on_edge_case_shapes() {
             }
             for (ci, co) in [(1, 1), (3, 40), (4, 8), (24, 3), (40, 24), (16, 16)] {
                 let shape = Shape::new(ci, height, width);
-                check(random, &Case { kind, shape, co, norm: None, add: false });
-                check(random, &Case { kind, shape, co, norm: Some(Activation::Silu), add: true });
+                let plain = Case { kind, shape, co, norm: None, factors: false, add: false, relu: false };
+                check(random, &plain);
+                let silu = Some(Activation::Silu);
+                check(random, &Case { norm: silu, add: true, ..plain });
+                check(random, &Case { norm: silu, factors: true, add: true, ..plain });
+                check(random, &Case { relu: true, ..plain });
+                check(random, &Case { add: true, relu: true, ..plain });
             }
         }
     }
@@ -117,8 +136,9 @@ fn convolutions_are_exact_on_random_shapes() {
         let kind = KINDS[random.pick(0, KINDS.len() - 1)];
         let shape = Shape::new(random.pick(1, 90), random.pick(2, 40), random.pick(2, 40));
         let norm = [None, Some(Activation::Identity), Some(Activation::Silu)][random.pick(0, 2)];
-        let (co, add) = (random.pick(1, 150), random.pick(0, 1) == 1);
-        check(random, &Case { kind, shape, co, norm, add });
+        let co = random.pick(1, 150);
+        let [factors, add, relu] = [(); 3].map(|()| random.pick(0, 1) == 1);
+        check(random, &Case { kind, shape, co, norm, factors, add, relu });
     }
 }
 
@@ -126,23 +146,27 @@ fn convolutions_are_exact_on_random_shapes() {
 fn deep_convolutions_stay_exact() {
     let random = &mut Random(3);
     for kind in KINDS {
-        check(
-            random,
-            &Case { kind, shape: Shape::new(512, 12, 10), co: 512, norm: Some(Activation::Silu), add: false },
-        );
+        let (shape, norm) = (Shape::new(512, 12, 10), Some(Activation::Silu));
+        for factors in [false, true] {
+            check(random, &Case { kind, shape, co: 512, norm, factors, add: false, relu: false });
+        }
     }
 }
 
 #[test]
 fn a_1x1_convolution_works_in_place() {
     let random = &mut Random(4);
-    for (ci, co, norm_kind) in
-        [(64, 32, None), (40, 40, Some(Activation::Silu)), (33, 7, Some(Activation::Identity)), (8, 8, None)]
-    {
+    for (ci, co, norm_kind, factors) in [
+        (64, 32, None, false),
+        (40, 40, Some(Activation::Silu), false),
+        (33, 7, Some(Activation::Identity), false),
+        (24, 24, Some(Activation::Silu), true),
+        (8, 8, None, false),
+    ] {
         let shape = Shape::new(ci, 13, 19);
         let planes = random.values(ci * shape.pixels(), 1.0);
         let (weight, bias) = (random.values(co * ci, 0.3), random.values(co, 1.0));
-        let norm = norm_kind.map(|activation| norm(random, shape, activation));
+        let norm = norm_kind.map(|activation| norm(random, shape, activation, factors));
         let input = norm.as_ref().map_or_else(|| wide(&planes), |norm| normed(&planes, shape, norm));
         let truth = reference::conv2d(ConvKind::Point, &input, shape, &weight, &bias);
         for level in Level::all() {
@@ -174,4 +198,31 @@ fn mismatched_shapes_are_errors() {
     let bias = [0.0; 2];
     let conv = Conv2d { bias: Some(&bias), ..conv };
     assert!(conv.run(level, &HostMap::new(Shape::new(1, 4, 4)).unwrap(), &mut output).is_err());
+
+    let norm = Coefficients { scale: vec![1.0; 16], shift: vec![0.0; 16], ..Coefficients::default() };
+    let conv = Conv2d { bias: None, norm: Some(&norm), ..conv };
+    let input = HostMap::new(Shape::new(1, 4, 4)).unwrap();
+    assert!(conv.run(level, &input, &mut output).is_ok());
+    let norm = Coefficients { factors: Some(vec![1.0; 15]), ..norm.clone() };
+    let conv = Conv2d { norm: Some(&norm), ..conv };
+    assert!(conv.run(level, &input, &mut output).is_err(), "15 factors for 16 pixels");
+}
+
+#[test]
+fn relu_keeps_nan() {
+    let shape = Shape::new(24, 5, 6);
+    let mut planes = vec![1.0; 24 * 30];
+    planes[3 * 30 + 7] = f32::NAN;
+    for level in Level::all() {
+        for kind in KINDS {
+            let mut filters = PackedFilters::default();
+            filters.pack(level, kind, &vec![-1.0; 24 * 24 * kind.taps()], 24, 24).unwrap();
+            let conv = Conv2d { relu: true, ..Conv2d::new(&filters) };
+            let mut output = HostMap::default();
+            conv.run(level, &HostMap::from_planes(&planes, shape).unwrap(), &mut output).unwrap();
+            let values = output.to_planes().unwrap();
+            assert!(values.iter().any(|x| x.is_nan()), "{kind:?} at {}", level.name());
+            assert!(values.iter().all(|&x| x.is_nan() || x == 0.0), "{kind:?} at {}", level.name());
+        }
+    }
 }

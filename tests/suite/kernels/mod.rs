@@ -1,7 +1,7 @@
 //! Every kernel at every level that the machine supports, against its definition in f64.
 //!
 //! ```text
-//! parts.rs      levels, exp and SiLU, group norm, the blocked layout
+//! parts.rs      levels, exp and SiLU, norms, the blocked layout
 //! conv2d.rs     convolutions on edge cases and on random shapes
 //! attention.rs  attention on edge cases and on random shapes
 //! planted.rs    the control of the run with the address sanitizer

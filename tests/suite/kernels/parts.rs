@@ -1,9 +1,9 @@
-//! Levels, vector functions and group norm.
+//! Levels, vector functions and norms.
 
 use vae::device::{Level, LevelError};
 use vae::internals::cpu::HostMap;
 use vae::internals::cpu::conv2d::{Conv2d, PackedFilters};
-use vae::internals::cpu::group_norm::Coefficients;
+use vae::internals::cpu::norm::Coefficients;
 use vae::internals::cpu::simd::{BLOCK, Kernel, Simd, math};
 use vae::internals::{Activation, ConvKind, NormParameters, Shape};
 
@@ -90,6 +90,7 @@ fn group_norm_is_exact_with_a_mean_far_from_zero() {
         (ConvKind::Same, 3),
         (ConvKind::Up2, 24),
         (ConvKind::Down2, 24),
+        (ConvKind::Down2Around, 24),
         (ConvKind::Point, 24),
     ] {
         let input = Shape::new(ci, 38, 46);
@@ -107,7 +108,7 @@ fn group_norm_is_exact_with_a_mean_far_from_zero() {
             let mut output = HostMap::default();
             conv.run(level, &HostMap::from_planes(&planes, input).unwrap(), &mut output).unwrap();
             let sums = output.sums().unwrap();
-            let norm = Coefficients::new(&parameters, sums, shape, Activation::Identity);
+            let norm = Coefficients::of_groups(&parameters, sums, shape, Activation::Identity);
             check_norm(&norm, &parameters, &wide(&output.to_planes().unwrap()), shape);
         }
     }
@@ -128,6 +129,37 @@ fn check_norm(norm: &Coefficients, parameters: &NormParameters, planes: &[f64], 
                 norm.scale[c]
             );
             assert!((f64::from(norm.shift[c]) - (f64::from(parameters.bias[c]) - mean * scale)).abs() < 1e-3);
+        }
+    }
+}
+
+/// The factors of an RMS norm by its definition.
+#[test]
+fn rms_norm_is_exact_also_for_pixels_near_zero_and_far_from_it() {
+    let random = &mut Random(13);
+    for (channels, height, width) in
+        [(1, 1, 1), (3, 5, 7), (16, 1, 65), (24, 9, 9), (40, 13, 21), (384, 8, 17)]
+    {
+        let shape = Shape::new(channels, height, width);
+        let weight = random.values(channels, 1.0);
+        let scales = [1.0, 1e-3, 1e3, 1e-20, 0.0, 1e15];
+        let mut planes = random.values(channels * shape.pixels(), 1.0);
+        let pixels = shape.pixels();
+        planes.iter_mut().enumerate().for_each(|(i, x)| *x *= scales[i % pixels % scales.len()]);
+        for level in Level::all() {
+            let map = HostMap::from_planes(&planes, shape).unwrap();
+            let norm = Coefficients::of_pixels(level, &weight, &map, Activation::Silu).unwrap();
+            assert_eq!(norm.scale[..channels], weight);
+            let factors = norm.factors.expect("a factor for each pixel");
+            assert_eq!(factors.len(), pixels);
+            for (pixel, &factor) in factors.iter().enumerate() {
+                let square = |c: usize| f64::from(planes[c * pixels + pixel]).powi(2);
+                let length = (0..channels).map(square).sum::<f64>().sqrt();
+                let wanted = (channels as f64).sqrt() / length.max(1e-12);
+                let what = format!("{factor} is not {wanted}, for {shape} at {}", level.name());
+                assert!((f64::from(factor) / wanted - 1.0).abs() < 1e-6, "{what}");
+            }
+            assert!(Coefficients::of_pixels(level, &weight[1..], &map, Activation::Silu).is_err());
         }
     }
 }

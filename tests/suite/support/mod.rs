@@ -6,4 +6,5 @@ pub mod golden;
 pub mod hub_server;
 pub mod looks;
 pub mod model_folder;
+pub mod pickle;
 pub mod process;

@@ -9,7 +9,7 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
 use vae::device::Cpu;
-use vae::model::{AutoencoderKl, Config};
+use vae::model::{Config, latent_decoder, picture_encoder};
 
 use super::formula::Formula;
 
@@ -32,13 +32,14 @@ pub fn tensors() -> HashMap<String, Tensor> {
     tensors_of(CONFIG)
 }
 
-/// Returns the same for another config of an `AutoencoderKL`.
+/// Returns the same for another config.
 pub fn tensors_of(config: &str) -> HashMap<String, Tensor> {
     let recorder: &'static Recorder = Box::leak(Box::default());
     let config = Config::from_json(config).expect("a valid config");
     let builder = VarBuilder::from_backend(Box::new(recorder), DType::F32, Device::Cpu);
     let cpu = Cpu::new().expect("a level of this machine");
-    AutoencoderKl::new(&cpu, &config, builder).expect("the formula has every tensor");
+    picture_encoder(&cpu, &config, builder.clone()).expect("the formula has every tensor");
+    latent_decoder(&cpu, &config, builder).expect("the formula has every tensor");
     recorder.0.lock().expect("no other thread").clone()
 }
 

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use crate::kernels::cpu::feature_map::HostMap;
 use crate::kernels::cpu::gemm::{Product, least_items};
-use crate::kernels::cpu::group_norm::Coefficients;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::memory::with_scratch;
-use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
+use crate::kernels::cpu::norm::Coefficients;
+use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd, math};
 use crate::kernels::cpu::sums::Segment;
 use crate::kernels::{Error, Shape};
 
@@ -121,7 +121,7 @@ impl PixelRange<'_> {
             let from = unsafe {
                 std::slice::from_raw_parts(map.add(block * plane + self.pixels.start * BLOCK), stride)
             };
-            self.level.run(ApplyNorm { from, to, norm, block });
+            self.level.run(ApplyNorm { from, to, norm, block, first: self.pixels.start });
         }
     }
 
@@ -150,7 +150,7 @@ impl PixelRange<'_> {
             let start = unsafe { out.at(panel * shape.plane() + self.pixels.start * BLOCK) };
             // SAFETY: as above, after the product.
             let pixels = unsafe { std::slice::from_raw_parts_mut(start, self.pixels.len() * BLOCK) };
-            self.level.run(AddBias { pixels, bias: self.conv.bias_of(panel) });
+            self.level.run(Finish { pixels, bias: self.conv.bias_of(panel), relu: self.conv.relu });
             if let Some(sums) = sums {
                 let (rows, columns) = (1, self.pixels.len());
                 // SAFETY: the outputs have been written, and no other item has this segment.
@@ -169,6 +169,8 @@ struct ApplyNorm<'a> {
     to: &'a mut [f32],
     norm: &'a Coefficients,
     block: usize,
+    /// The first pixel's number in the map.
+    first: usize,
 }
 
 impl Kernel for ApplyNorm<'_> {
@@ -176,17 +178,18 @@ impl Kernel for ApplyNorm<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.norm.apply(s, self.block, self.from, self.to);
+        self.norm.apply(s, self.block, self.first, self.from, self.to);
     }
 }
 
-/// Adds the bias to a panel's products.
-struct AddBias<'a> {
+/// Adds the bias to a panel's products, and applies ReLU.
+struct Finish<'a> {
     pixels: &'a mut [f32],
     bias: [f32; BLOCK],
+    relu: bool,
 }
 
-impl Kernel for AddBias<'_> {
+impl Kernel for Finish<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -196,7 +199,8 @@ impl Kernel for AddBias<'_> {
                 // SAFETY: a lane's vector ends inside its block.
                 unsafe {
                     let to = pixel.as_mut_ptr().add(lane);
-                    s.store(to, s.add(s.load(to), s.load(self.bias.as_ptr().add(lane))));
+                    let value = s.add(s.load(to), s.load(self.bias.as_ptr().add(lane)));
+                    s.store(to, if self.relu { math::relu(s, value) } else { value });
                 }
             }
         }
@@ -214,8 +218,11 @@ fn patches(map: &HostMap, norm: Option<&Coefficients>, pixels: Range<usize>, to:
             let inside = y < height && x < width;
             for channel in 0..channels {
                 let value = if inside { map.data()[(y * width + x) * BLOCK + channel] } else { 0.0 };
-                let value =
-                    if inside { norm.map_or(value, |norm| norm.apply_to_one(channel, value)) } else { value };
+                let value = if inside {
+                    norm.map_or(value, |norm| norm.apply_to_one(channel, y * width + x, value))
+                } else {
+                    value
+                };
                 let at = channel * 9 + tap;
                 to[at / BLOCK * stride + row * BLOCK + at % BLOCK] = value;
             }

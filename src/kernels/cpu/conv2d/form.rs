@@ -140,15 +140,15 @@ impl Form for Up2 {
     }
 }
 
-/// Stride 2, one input of padding at the end only. Five products for two outputs.
+/// Stride 2, one input of padding at the end, and `BEFORE` (0 or 1) at the beginning. Five products for two outputs.
 ///
 /// The even taps are F(2, 2) on the even inputs; the odd tap is direct.
-pub struct Down2;
+pub struct Down2<const BEFORE: usize>;
 
-impl Form for Down2 {
+impl<const BEFORE: usize> Form for Down2<BEFORE> {
     const INPUTS: usize = 5;
     const STEP: usize = 4;
-    const BEFORE: usize = 0;
+    const BEFORE: usize = BEFORE;
     const INPUT_TERMS: usize = 5;
     const FILTER_TERMS: usize = 4;
     const PRODUCTS: &'static [(usize, usize)] = &[(0, 0), (1, 1), (2, 2), (3, 3), (4, 3)];

@@ -1,10 +1,10 @@
-//! From the input to terms: group norm and activation, then the form's transform, for one work item.
+//! From the input to terms: norm and activation, then the form's transform, for one work item.
 
 use std::marker::PhantomData;
 
 use crate::kernels::Shape;
 use crate::kernels::cpu::feature_map::HostMap;
-use crate::kernels::cpu::group_norm::Coefficients;
+use crate::kernels::cpu::norm::Coefficients;
 use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
 
 use super::form::{Form, MOST};
@@ -105,12 +105,12 @@ impl<S: Simd> InputBlock<'_, S> {
         let start = self.block * self.input.shape.plane() + pixel * BLOCK;
         let from = &self.input.data()[start..][..(inside - before) * BLOCK];
         let to = &mut to[before * BLOCK..inside * BLOCK];
-        for pixel in from.chunks_exact(BLOCK) {
-            self.simd.prefetch(pixel.as_ptr().wrapping_add(ahead));
+        for values in from.chunks_exact(BLOCK) {
+            self.simd.prefetch(values.as_ptr().wrapping_add(ahead));
         }
         match self.norm {
             None => to.copy_from_slice(from),
-            Some(norm) => norm.apply(self.simd, self.block, from, to),
+            Some(norm) => norm.apply(self.simd, self.block, pixel, from, to),
         }
     }
 }

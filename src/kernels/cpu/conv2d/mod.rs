@@ -1,4 +1,4 @@
-//! Convolution on host maps, in the kinds that an AutoencoderKL has.
+//! Convolution on host maps, in the kinds that the models have.
 //!
 //! ```text
 //! mod.rs               the entry point: checks shapes, chooses a form
@@ -20,9 +20,9 @@ mod winograd;
 use crate::kernels::{ConvKind, Error, Shape};
 
 use super::feature_map::HostMap;
-use super::group_norm::Coefficients;
 use super::level::Level;
 use super::memory::{Aligned, Shared};
+use super::norm::Coefficients;
 use super::simd::BLOCK;
 use super::sums::{SegmentSums, SumsWriter};
 
@@ -37,6 +37,7 @@ enum Algorithm {
     Same,
     Up2,
     Down2,
+    Down2Around,
 }
 
 impl Algorithm {
@@ -47,6 +48,7 @@ impl Algorithm {
             ConvKind::Same => Self::Same,
             ConvKind::Up2 => Self::Up2,
             ConvKind::Down2 => Self::Down2,
+            ConvKind::Down2Around => Self::Down2Around,
         }
     }
 
@@ -56,7 +58,8 @@ impl Algorithm {
             Self::Pixels | Self::Patches => dense::segments(output),
             Self::Same => tiles::segments::<form::Same>(output),
             Self::Up2 => tiles::segments::<form::Up2>(output),
-            Self::Down2 => tiles::segments::<form::Down2>(output),
+            Self::Down2 => tiles::segments::<form::Down2<0>>(output),
+            Self::Down2Around => tiles::segments::<form::Down2<1>>(output),
         }
     }
 }
@@ -92,7 +95,9 @@ impl PackedFilters {
             Algorithm::Patches => pack::plain(weight, co, 9 * ci, packed),
             Algorithm::Same => pack::transform::<form::Same>(level, weight, co, ci, packed),
             Algorithm::Up2 => pack::transform::<form::Up2>(level, weight, co, ci, packed),
-            Algorithm::Down2 => pack::transform::<form::Down2>(level, weight, co, ci, packed),
+            Algorithm::Down2 | Algorithm::Down2Around => {
+                pack::transform::<form::Down2<0>>(level, weight, co, ci, packed)
+            }
         }
     }
 }
@@ -104,10 +109,12 @@ pub struct Conv2d<'a> {
     pub filters: &'a PackedFilters,
     /// `[co]`
     pub bias: Option<&'a [f32]>,
-    /// Group norm, and its activation, of the input.
+    /// The norm, and its activation, of the input.
     pub norm: Option<&'a Coefficients>,
     /// Adds to the output instead of replacing it.
     pub add: bool,
+    /// Applies ReLU to the output, after everything else.
+    pub relu: bool,
     /// Stores the sums that a following group norm needs in the output.
     pub sums: bool,
 }
@@ -123,7 +130,7 @@ struct OutputView<'a> {
 impl<'a> Conv2d<'a> {
     /// A convolution without fused operations.
     pub fn new(filters: &'a PackedFilters) -> Self {
-        Self { filters, bias: None, norm: None, add: false, sums: false }
+        Self { filters, bias: None, norm: None, add: false, relu: false, sums: false }
     }
 
     /// Convolves `input` into `output`, which takes the result's shape or, if it is added to, must have it.
@@ -147,7 +154,8 @@ impl<'a> Conv2d<'a> {
             Algorithm::Patches => dense::run(self, level, dense::LeftOperand::Patches(input), view),
             Algorithm::Same => winograd::run::<form::Same>(self, level, input, view),
             Algorithm::Up2 => winograd::run::<form::Up2>(self, level, input, view),
-            Algorithm::Down2 => winograd::run::<form::Down2>(self, level, input, view),
+            Algorithm::Down2 => winograd::run::<form::Down2<0>>(self, level, input, view),
+            Algorithm::Down2Around => winograd::run::<form::Down2<1>>(self, level, input, view),
         }?;
         output.sums = sums.map(|sums| sums.total(shape.channels));
         Ok(())
@@ -190,9 +198,12 @@ impl<'a> Conv2d<'a> {
             return Err(Error::Shape(format!("a bias of {} for {co} channels", bias.len())));
         }
         let padded = input.blocks() * BLOCK;
-        let misfit = |norm: &&Coefficients| norm.scale.len() != padded || norm.shift.len() != padded;
+        let misfit = |norm: &&Coefficients| {
+            let factors = norm.factors.as_ref().map_or(input.pixels(), Vec::len);
+            norm.scale.len() != padded || norm.shift.len() != padded || factors != input.pixels()
+        };
         if let Some(norm) = self.norm.filter(misfit) {
-            return Err(Error::Shape(format!("a group norm of {} channels for {input}", norm.scale.len())));
+            return Err(Error::Shape(format!("a norm of {} channels for {input}", norm.scale.len())));
         }
         Ok(kind)
     }

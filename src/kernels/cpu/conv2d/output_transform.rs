@@ -1,9 +1,9 @@
-//! From products to outputs: the form's output transform, the bias, the residual, and sums for the next group norm.
+//! From products to outputs: the form's output transform, the bias, the residual, ReLU, and sums for the next group norm.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd};
+use crate::kernels::cpu::simd::{BLOCK, Kernel, Simd, math};
 use crate::kernels::cpu::sums::Segment;
 
 use super::OutputView;
@@ -28,6 +28,8 @@ pub struct Panel<'a> {
     pub bias: [f32; BLOCK],
     /// Whether the outputs are added to the map.
     pub add: bool,
+    /// Whether ReLU follows.
+    pub relu: bool,
 }
 
 impl<F: Form> Kernel for OutputTransform<'_, F> {
@@ -64,7 +66,7 @@ impl<F: Form> OutputTransform<'_, F> {
     #[inline(always)]
     unsafe fn tile<S: Simd>(&self, s: S, from: *const f32, at: (usize, usize), lane: usize) {
         let products = F::PRODUCTS.len();
-        let Panel { view: OutputView { out, shape, .. }, index, ref bias, add } = self.panel;
+        let Panel { view: OutputView { out, shape, .. }, index, ref bias, add, relu } = self.panel;
         let (y, x) = (at.0 * F::OUTPUTS, at.1 * F::OUTPUTS);
         let (high, wide) = (shape.height - y, shape.width - x);
         // SAFETY: rows and columns are checked against the output's size; the rest is this function's contract.
@@ -94,6 +96,9 @@ impl<F: Form> OutputTransform<'_, F> {
                         let mut value = s.add(output, bias);
                         if add {
                             value = s.add(value, s.load(to));
+                        }
+                        if relu {
+                            value = math::relu(s, value);
                         }
                         s.store(to, value);
                     }

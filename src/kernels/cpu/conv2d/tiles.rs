@@ -110,7 +110,8 @@ mod tests {
                 let shape = Shape::new(channels, height, width);
                 check::<Same>(shape, shape);
                 check::<Up2>(shape, Shape::new(channels, 2 * height, 2 * width));
-                check::<Down2>(shape, Shape::new(channels, height / 2, width / 2));
+                check::<Down2<0>>(shape, Shape::new(channels, height / 2, width / 2));
+                check::<Down2<1>>(shape, Shape::new(channels, height.div_ceil(2), width.div_ceil(2)));
             }
         }
     }

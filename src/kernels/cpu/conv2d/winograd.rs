@@ -99,7 +99,13 @@ impl<F: Form> Driver<'_, F> {
     }
 
     fn panel(&self, index: usize) -> Panel<'_> {
-        Panel { view: self.view, index, bias: self.conv.bias_of(index), add: self.conv.add }
+        Panel {
+            view: self.view,
+            index,
+            bias: self.conv.bias_of(index),
+            add: self.conv.add,
+            relu: self.conv.relu,
+        }
     }
 
     /// Multiplies input terms by filter terms, for each product of the form.

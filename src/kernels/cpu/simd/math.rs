@@ -1,4 +1,4 @@
-//! exp and SiLU on vectors.
+//! exp, SiLU and ReLU on vectors.
 
 use super::Simd;
 
@@ -50,4 +50,10 @@ pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
 pub fn silu<S: Simd>(s: S, x: S::V) -> S::V {
     let decay = exp_signed(s, clamp(s, x), -1.0);
     s.div(x, s.add(s.splat(1.0), decay))
+}
+
+/// The larger of x and 0; NaN stays NaN.
+#[inline(always)]
+pub fn relu<S: Simd>(s: S, x: S::V) -> S::V {
+    s.max(s.zero(), x)
 }

@@ -51,3 +51,12 @@ extern "C" __global__ void add_bias(element *map, const float *bias, size pixels
         map[i] = narrow(widen(map[i]) + bias[i % channels]);
     }
 }
+
+// map [count][8] = max(map, 0) in place; NaN stays NaN, so that an overflow is seen.
+extern "C" __global__ void relu(element *map, u32 count) {
+    for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
+        Eight x = ((const Eight *)map)[i];
+        for (u32 c = 0; c < 8; c++) x.at[c] = widen(x.at[c]) < 0.0f ? narrow(0.0f) : x.at[c];
+        ((Eight *)map)[i] = x;
+    }
+}
