@@ -7,7 +7,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// Returns the user's cache folder. `var` returns the value of an environment variable, or `None` if it is unset or blank.
-pub fn of_user(var: &impl Fn(&str) -> Option<String>) -> PathBuf {
+pub(crate) fn of_user(var: &impl Fn(&str) -> Option<String>) -> PathBuf {
     var("XDG_CACHE_HOME").map_or_else(|| expand("~/.cache", var), |path| expand(&path, var))
 }
 
@@ -18,13 +18,13 @@ pub fn of_vae() -> Option<PathBuf> {
 }
 
 /// Returns an environment variable that is set to more than white space.
-pub fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 /// Expands `~/` at the start, and `$NAME` and `${NAME}` anywhere, as Python does. A variable that is not set stays as it
 /// is.
-pub fn expand(path: &str, var: &impl Fn(&str) -> Option<String>) -> PathBuf {
+pub(crate) fn expand(path: &str, var: &impl Fn(&str) -> Option<String>) -> PathBuf {
     let mut parts = path.split('$');
     let mut expanded = parts.next().unwrap_or_default().to_string();
     for part in parts {

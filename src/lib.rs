@@ -65,7 +65,7 @@
 
 #![deny(unsafe_code, missing_docs, clippy::undocumented_unsafe_blocks)]
 
-mod cache_folder;
+pub mod cache_folder;
 pub mod checkpoint;
 pub mod device;
 pub mod escape;

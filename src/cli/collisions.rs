@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::jobs::Job;
-use super::paths::{FileId, folder_of, is_numbered, shown};
+use super::paths::{FileId, folder_of, is_numbered, is_same_folder, resolve, shown};
 use super::temporary::ignores_case;
 
 /// What is said of an input that is named twice.
@@ -36,6 +36,16 @@ pub fn check(jobs: &[Job], pictures: fn(&Path) -> usize) -> Result<(), Failure> 
         return Err(failure(also_inputs, "use another --out-dir or -o"));
     }
     Ok(())
+}
+
+/// Whether outputs at both paths would be the same file, which need not exist: the same name in the same folder, after links
+/// have been followed.
+pub fn is_same_output(one: &Path, other: &Path) -> bool {
+    let (one, other) = (resolve(one), resolve(other));
+    let folded = |path: &Path| path.file_name().map(|name| shown(name.as_ref()).to_lowercase());
+    is_same_folder(folder_of(&one), folder_of(&other))
+        && (one.file_name() == other.file_name()
+            || (folded(&one) == folded(&other) && ignores_case(folder_of(&one))))
 }
 
 /// An output, and the number of its job.

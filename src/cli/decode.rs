@@ -13,9 +13,9 @@ use vae::picture::{MAX_PIXELS, Picture};
 use super::args::DecodeArgs;
 use super::failure::Failure;
 use super::input::InputBytes;
-use super::jobs::{self, Job, Naming};
+use super::jobs::{self, Job, Naming, Turn};
 use super::memory::{Size, Work};
-use super::output::{Destination, WrittenByAnother};
+use super::output::Destination;
 use super::preview;
 use super::recipe::{Recipe, to_json};
 use super::record::{Record, Stages, timed};
@@ -41,7 +41,7 @@ pub fn run(args: &DecodeArgs, ui: &Ui) -> Result<(), Failure> {
     let default = if args.preview { preview::model(&jobs)? } else { &SD2 };
     let session = &Session::new(&args.model, Source::Named(default), ui)?;
     let run = Run { args, screen, session, ui };
-    jobs::run(&jobs, ui, |job| run.decode(job))
+    jobs::run(&jobs, ui, |job, turn| run.decode(job, turn))
 }
 
 /// Returns the number of pictures in a file of latents, from its header; 1 if that cannot be read.
@@ -61,12 +61,15 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Decodes one file. The pictures of a batch are decoded one by one, which needs the memory of one.
-    fn decode(&self, job: &Job) -> Result<()> {
+    fn decode(&self, job: &Job, turn: Turn) -> Result<()> {
         let &Self { args, session, ui, .. } = self;
         let mut bytes = InputBytes::of_latents(&job.input);
         let header = bytes.latents_header()?;
         let (shape, provenance) = (header.shape()?, header.provenance()?.unwrap_or_default());
-        let results = self.plan(job, shape, &mut bytes)?;
+        let plan = |bytes: &mut InputBytes| self.plan(job, shape, bytes);
+        let (results, _claim) = turn.plan(job, &mut bytes, plan, |results| {
+            results.iter().all(|result: &PlannedResult| result.keeps)
+        })?;
         if let Some(kept) = results.iter().map(PlannedResult::kept).collect::<Option<Vec<_>>>() {
             return kept.into_iter().try_for_each(|record| ui.report(record)); // without reading the values
         }
@@ -96,11 +99,11 @@ impl Run<'_> {
         warnings.extend(check_origin(&latents, session)?);
         warnings.extend(scaling::check(&latents, config, args)?);
         let z = scaling::for_network(&latents, config, args)?;
-        for (i, PlannedResult { destination, mut record }) in results.into_iter().enumerate() {
+        for (i, PlannedResult { destination, keeps, mut record }) in results.into_iter().enumerate() {
             // The first picture of a batch has the warnings and the time to read it.
             record.warnings = std::mem::take(&mut warnings);
             record.stages = std::mem::take(&mut stages);
-            if let Some(destination) = destination {
+            if !keeps {
                 let mut trace = Trace::new(args.trace, ui);
                 trace.tensor("latents", &latents.tensor.narrow(0, i, 1)?)?;
                 let z = z.narrow(0, i, 1)?;
@@ -115,11 +118,12 @@ impl Run<'_> {
                     let format = destination.picture_format(args.quality.value())?;
                     bytes.check_unchanged()?;
                     let written = timed(&mut record.stages.write_ms, || {
-                        destination.write(&picture.to_file_bytes_with(format, &description)?)
-                    });
+                        let file = picture.to_file_bytes_with(format, &description)?;
+                        self.resume().write(&destination, &recipe, &mut bytes, &file)
+                    })?;
                     match written {
-                        Err(error) if error.is::<WrittenByAnother>() => record.skipped = true,
-                        result => result?,
+                        Decision::Make { because, .. } => record.remade = because,
+                        Decision::Keep { checked, .. } => (record.skipped, record.checked) = (true, checked),
                     }
                 }
                 self.screen.show(&picture.to_rgb8(), (picture.width(), picture.height()), ui);
@@ -127,6 +131,10 @@ impl Run<'_> {
             ui.report(&record)?;
         }
         Ok(())
+    }
+
+    fn resume(&self) -> Resume<'_> {
+        Resume { session: self.session, keep_existing: self.args.output.keep_existing }
     }
 
     /// The recipe of the picture number `item` of latents of this shape.
@@ -142,7 +150,6 @@ impl Run<'_> {
     /// Decides what happens to each picture of a file with latents of this shape.
     fn plan(&self, job: &Job, shape: [usize; 4], bytes: &mut InputBytes) -> Result<Vec<PlannedResult>> {
         let [count, channels, height, width] = shape;
-        let resume = Resume { session: self.session, keep_existing: self.args.output.keep_existing };
         let mut results = Vec::new();
         for (i, destination) in job.destination.numbered(count)?.into_iter().enumerate() {
             let recipe = self.recipe(&destination, i, shape)?;
@@ -152,17 +159,11 @@ impl Run<'_> {
                 shape: Some(vec![1, channels, height, width]),
                 ..Record::default()
             };
-            let destination = match resume.decide(&destination, &recipe, bytes)? {
-                Decision::Keep { checked, .. } => {
-                    (record.skipped, record.checked) = (true, checked);
-                    None
-                }
-                Decision::Make { destination, because } => {
-                    record.remade = because;
-                    Some(destination)
-                }
-            };
-            results.push(PlannedResult { destination, record });
+            if let Decision::Keep { checked, .. } = self.resume().decide(&destination, &recipe, bytes)? {
+                (record.skipped, record.checked) = (true, checked);
+            }
+            let keeps = record.skipped;
+            results.push(PlannedResult { destination, keeps, record });
         }
         Ok(results)
     }
@@ -170,15 +171,16 @@ impl Run<'_> {
 
 /// One picture of a file of latents.
 struct PlannedResult {
-    /// Where it is written; `None` if the picture of an earlier run is kept.
-    destination: Option<Destination>,
+    destination: Destination,
+    /// Whether the picture of an earlier run is kept.
+    keeps: bool,
     record: Record,
 }
 
 impl PlannedResult {
     /// Returns the record of a picture that is kept.
     fn kept(&self) -> Option<&Record> {
-        self.destination.is_none().then_some(&self.record)
+        self.keeps.then_some(&self.record)
     }
 }
 

@@ -14,7 +14,7 @@ use vae::picture::{Format, Picture};
 use super::args::{EncodeArgs, Encoding};
 use super::failure::Failure;
 use super::input::InputBytes;
-use super::jobs::{self, Job, Naming};
+use super::jobs::{self, Job, Naming, Turn};
 use super::memory::{Size, Work};
 use super::pictures;
 use super::recipe::Recipe;
@@ -37,21 +37,19 @@ pub fn run(args: &EncodeArgs, ui: &Ui) -> Result<(), Failure> {
     let ui = &ui.with_bar(jobs.len());
     unused::check_seed(&args.encoding, false, ui);
     let session = Session::new(&args.model, Source::Named(&SD2), ui)?;
-    jobs::run(&jobs, ui, |job| ui.report(&encode(args, job, &session, ui)?))
+    jobs::run(&jobs, ui, |job, turn| ui.report(&encode(args, job, turn, &session, ui)?))
 }
 
-fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Record> {
+fn encode(args: &EncodeArgs, job: &Job, turn: Turn, session: &Session, ui: &Ui) -> Result<Record> {
     let mut record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
     let recipe = Recipe::of_encode(args, session);
     let mut bytes = InputBytes::of_picture(&job.input);
     let resume = Resume { session, keep_existing: args.output.keep_existing };
-    let destination = match resume.decide(&job.destination, &recipe, &mut bytes)? {
-        Decision::Keep { checked, .. } => return Ok(Record { skipped: true, checked, ..record }),
-        Decision::Make { destination, because } => {
-            record.remade = because;
-            destination
-        }
-    };
+    let plan = |bytes: &mut InputBytes| resume.decide(&job.destination, &recipe, bytes);
+    let (decision, _claim) = turn.plan(job, &mut bytes, plan, Decision::is_keep)?;
+    if let Decision::Keep { checked, .. } = decision {
+        return Ok(Record { skipped: true, checked, ..record });
+    }
     let stages = &mut record.stages;
     let (picture, original_size) = preprocess(&mut bytes, &args.encoding, session, ui, stages)?;
     let (mut generator, mut trace) = (Generator::new(args.encoding.seed()), Trace::new(args.trace, ui));
@@ -74,11 +72,15 @@ fn encode(args: &EncodeArgs, job: &Job, session: &Session, ui: &Ui) -> Result<Re
     provenance.original_size = Some(original_size);
     provenance.encoded_size = Some((picture.width(), picture.height()));
     provenance.other = recipe.complete(session, &mut bytes)?;
-    timed(&mut stages.write_ms, || -> Result<()> {
+    let written = timed(&mut stages.write_ms, || {
         let file = Latents::new(tensor, provenance)?.to_safetensors(args.save_dtype.dtype())?;
         bytes.check_unchanged()?;
-        destination.write(&file)
+        resume.write(&job.destination, &recipe, &mut bytes, &file)
     })?;
+    match written {
+        Decision::Make { because, .. } => record.remade = because,
+        Decision::Keep { checked, .. } => (record.skipped, record.checked) = (true, checked),
+    }
     Ok(record)
 }
 

@@ -1,9 +1,8 @@
 //! The content of an input. It is read once, and it can be compared with the input that a result was made from.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
@@ -11,17 +10,11 @@ use sha2::{Digest, Sha256};
 use vae::checkpoint::safetensors::is_safetensors;
 use vae::latents::{Header, Latents, LatentsError};
 
+use super::input_digests::{InputDigests, Sha256Bytes, State};
 use super::jobs::Input;
 use super::memory::check_bytes;
 use super::read::Wanted;
 use super::recipe::Stored;
-
-/// A file counts as older than a result only if it changed at least so long before. File systems round times (FAT to
-/// 2 seconds), and a result is written a moment after the last look at its input.
-const MARGIN: Duration = Duration::from_secs(2);
-
-/// The number of bytes at the start, in the middle and at the end of a file that are its sample.
-const BLOCK: u64 = 4096;
 
 /// One input, and its content once that has been read.
 pub struct InputBytes<'a> {
@@ -30,6 +23,7 @@ pub struct InputBytes<'a> {
     /// The content, unless the input is a file of latents, of which only the latents are kept in memory.
     bytes: Option<Vec<u8>>,
     identity: Option<Identity>,
+    digests: &'a InputDigests,
     /// The state of the file before it was read.
     state: Option<State>,
 }
@@ -37,17 +31,14 @@ pub struct InputBytes<'a> {
 /// What a result stores about the content of its input.
 struct Identity {
     size: u64,
-    sha256: String,
-    sample: String,
+    sha256: Sha256Bytes,
 }
-
-/// The size and the time of the last change of a file.
-type State = (u64, Option<SystemTime>);
 
 impl<'a> InputBytes<'a> {
     /// A picture.
     pub fn of_picture(input: &'a Input) -> Self {
-        Self { input, wanted: Wanted::Picture, bytes: None, identity: None, state: None }
+        let digests = InputDigests::of_user();
+        Self { input, wanted: Wanted::Picture, bytes: None, identity: None, digests, state: None }
     }
 
     /// Latents.
@@ -66,13 +57,27 @@ impl<'a> InputBytes<'a> {
     /// Reads the whole input, unless that has been done.
     fn read(&mut self) -> Result<&Identity> {
         if self.identity.is_none() {
-            self.state = self.file().and_then(|path| state(path).ok());
-            self.identity = Some(match self.latents_file() {
-                Some(path) => Identity::of(File::open(path)?)?,
-                None => Identity::of(Cursor::new(self.bytes.insert(self.input.bytes(self.wanted)?)))?,
-            });
+            let state = || self.file().and_then(|path| State::of(path).ok());
+            let before = state();
+            let is_settled = before.as_ref().is_some_and(State::is_settled);
+            let (identity, bytes) = match self.latents_file() {
+                Some(path) => (Identity::of(File::open(path)?)?, None),
+                None => {
+                    let bytes = self.input.bytes(self.wanted)?;
+                    (Identity::of(&bytes[..])?, Some(bytes))
+                }
+            };
+            if let Some(before) = before.as_ref().filter(|_| is_settled && before == state()) {
+                self.digests.remember(before, &identity.sha256);
+            }
+            (self.state, self.bytes, self.identity) = (before, bytes, Some(identity));
         }
         self.identity.as_ref().context("the input was not read")
+    }
+
+    /// Whether nothing is lost if this is dropped. A pipe can be read only once.
+    pub fn can_be_read_again(&self) -> bool {
+        self.identity.is_none() || self.file().is_some()
     }
 
     /// Returns the path if the input is a regular file of latents, which can be read in parts.
@@ -116,42 +121,33 @@ impl<'a> InputBytes<'a> {
     }
 
     /// Returns what a result stores about the content.
-    pub fn describe(&mut self) -> Result<[(&'static str, String); 3]> {
-        let Identity { size, sha256, sample } = self.read()?;
-        Ok([
-            ("input_size", size.to_string()),
-            ("input_sha256", sha256.clone()),
-            ("input_sample_sha256", sample.clone()),
-        ])
+    pub fn describe(&mut self) -> Result<[(&'static str, String); 2]> {
+        let Identity { size, sha256 } = self.read()?;
+        Ok([("input_size", size.to_string()), ("input_sha256", hex(sha256))])
     }
 
-    /// Whether the content is the one that a result of the time `made` states.
-    ///
-    /// It is another one if the size or the sample differ. It is the same, without being read as a whole, if the file
-    /// has not changed since [`MARGIN`] before `made`. In all other cases its SHA-256 decides.
-    pub fn is(&mut self, stored: &Stored, made: SystemTime) -> Result<bool> {
+    /// Whether the content is the one that a result states. It is read unless the size differs or its SHA-256 is remembered.
+    pub fn is(&mut self, stored: &Stored) -> Result<bool> {
         let states = |key: &str, value: &str| stored.get(key).is_some_and(|stored| stored == value);
         if let (Some(path), None) = (self.file(), &self.identity) {
-            let (size, changed) = state(path)?;
-            if !states("input_size", &size.to_string()) {
+            let state = State::of(path)?;
+            if !states("input_size", &state.size.to_string()) {
                 return Ok(false);
             }
-            if !states("input_sample_sha256", &sample(&mut File::open(path)?, size)?) {
-                return Ok(false);
-            }
-            if changed.and_then(|changed| changed.checked_add(MARGIN)).is_some_and(|settled| settled < made) {
-                return Ok(true);
+            if let Some(digest) = self.digests.recall(&state) {
+                return Ok(states("input_sha256", &hex(&digest)));
             }
         }
-        Ok(states("input_sha256", &self.read()?.sha256))
+        Ok(states("input_sha256", &hex(&self.read()?.sha256)))
     }
 
-    /// Fails if the file has changed since it was read, because its result would look newer than the change.
+    /// Fails if the file has changed since its SHA-256 was computed. Then latents can be those of another content, and a picture can be one
+    /// that is still being written.
     pub fn check_unchanged(&self) -> Result<()> {
-        let (Some(path), Some(before), Some(identity)) = (self.file(), self.state, &self.identity) else {
+        let (Some(path), Some(before), Some(identity)) = (self.file(), &self.state, &self.identity) else {
             return Ok(());
         };
-        if state(path)? != before && Identity::of(File::open(path)?)?.sha256 != identity.sha256 {
+        if State::of(path)? != *before && Identity::of(File::open(path)?)?.sha256 != identity.sha256 {
             bail!("the file changed while it was being processed: run the command again");
         }
         Ok(())
@@ -160,7 +156,7 @@ impl<'a> InputBytes<'a> {
 
 impl Identity {
     /// Reads the whole input.
-    fn of(mut input: impl Read + Seek) -> io::Result<Self> {
+    fn of(mut input: impl Read) -> io::Result<Self> {
         let (mut sha256, mut buffer, mut size) = (Sha256::new(), vec![0; 1 << 20], 0);
         loop {
             match input.read(&mut buffer) {
@@ -173,7 +169,7 @@ impl Identity {
                 Err(e) => return Err(e),
             }
         }
-        Ok(Self { size, sha256: hex(&sha256.finalize()), sample: sample(&mut input, size)? })
+        Ok(Self { size, sha256: sha256.finalize().into() })
     }
 }
 
@@ -226,40 +222,6 @@ fn explain(error: LatentsError, start: impl Fn() -> io::Result<Vec<u8>>) -> anyh
     }
 }
 
-/// Returns the size of a file, and when it or the link to it last changed.
-fn state(path: &Path) -> io::Result<State> {
-    let (file, link) = (fs::metadata(path)?, fs::symlink_metadata(path)?);
-    Ok((file.len(), changed(&file).zip(changed(&link)).map(|(file, link)| file.max(link))))
-}
-
-/// Returns the later one of the times of modification and of change. Programs can set the former only.
-#[cfg(unix)]
-fn changed(metadata: &Metadata) -> Option<SystemTime> {
-    use std::os::unix::fs::MetadataExt;
-
-    let (seconds, nanos) = (metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
-    let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))?;
-    Some(changed.max(metadata.modified().ok()?))
-}
-
-/// Without a time of change, no file can be trusted to be unchanged.
-#[cfg(not(unix))]
-fn changed(_: &Metadata) -> Option<SystemTime> {
-    None
-}
-
-/// Returns the SHA-256 of the first, the middle and the last [`BLOCK`] bytes of a file. It tells files of equal size
-/// apart, such as the frames of a film from two folders, without reading them as a whole.
-fn sample(file: &mut (impl Read + Seek), size: u64) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    let last = size.saturating_sub(BLOCK);
-    for start in [0, last / 2, last] {
-        file.seek(SeekFrom::Start(start))?;
-        file.take(BLOCK).read_to_end(&mut bytes)?;
-    }
-    Ok(hex(&Sha256::digest(&bytes)))
-}
-
 /// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -267,6 +229,9 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::Write;
+
     use super::*;
 
     const SIZE: usize = 100_000;
@@ -284,40 +249,37 @@ mod tests {
     fn write_at(input: &Input, at: u64, bytes: &[u8]) {
         let mut file = File::options().write(true).open(input.name()).expect("a file");
         file.seek(SeekFrom::Start(at)).expect("seeks");
-        io::Write::write_all(&mut file, bytes).expect("writes");
+        file.write_all(bytes).expect("writes");
     }
 
     #[test]
-    fn the_digest_decides_about_a_file_that_is_not_older() {
+    fn the_digest_of_the_whole_content_decides() {
         let (_folder, input, stored) = input();
-        let now = SystemTime::now();
-        assert!(InputBytes::of_picture(&input).is(&stored, now).expect("readable"));
-        write_at(&input, 10_000, b"other"); // not in the sample
-        for made in [now, SystemTime::now(), SystemTime::UNIX_EPOCH] {
-            assert!(!InputBytes::of_picture(&input).is(&stored, made).expect("readable"));
-        }
+        let is = || InputBytes::of_picture(&input).is(&stored).expect("readable");
+        assert!(is());
+        write_at(&input, 10_000, b"other");
+        assert!(!is());
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_is_older_is_not_read_as_a_whole() {
-        let (_folder, input, mut stored) = input();
-        stored.insert("input_sha256".into(), "not computed".into());
-        let is =
-            |later| InputBytes::of_picture(&input).is(&stored, SystemTime::now() + later).expect("readable");
-        assert!(is(MARGIN + Duration::from_secs(60)));
-        assert!(!is(Duration::ZERO));
-        for at in [0, SIZE as u64 / 2, SIZE as u64 - 5] {
-            let mut before = vec![0; 5];
-            let mut file = File::open(input.name()).expect("a file");
-            file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut before)).expect("reads");
-            write_at(&input, at, b"other");
-            assert!(!is(MARGIN + Duration::from_secs(60)), "{at}");
-            write_at(&input, at, &before);
-        }
-        assert!(is(MARGIN + Duration::from_secs(60)));
+    fn a_file_whose_digest_is_remembered_is_not_read() {
+        let (folder, input, stored) = input();
+        let digests = InputDigests::within(folder.path());
+        let of_input = || InputBytes { digests: &digests, ..InputBytes::of_picture(&input) };
+        let is = |stored: &Stored| of_input().is(stored).expect("readable");
+        let state = || State::of(input.path().expect("a file")).expect("a file");
+        assert!(is(&stored) && digests.recall(&state()).is_none(), "the file is too new");
+        digests.remember(&state(), &[7; 32]);
+        let of_memory: Stored =
+            [("input_size".into(), SIZE.to_string()), ("input_sha256".into(), "07".repeat(32))].into();
+        assert!(is(&of_memory) && !is(&stored));
+        std::thread::sleep(std::time::Duration::from_millis(20)); // a tick of the file system's clock
+        write_at(&input, 10_000, b"other");
+        assert!(!is(&of_memory) && !is(&stored));
         File::options().append(true).open(input.name()).and_then(|f| f.set_len(7)).expect("shorter");
-        assert!(!is(MARGIN + Duration::from_secs(60)));
+        digests.remember(&state(), &[7; 32]);
+        assert!(!is(&of_memory), "another size");
     }
 
     #[test]

@@ -4,19 +4,22 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, stdin};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 
 use super::args::OutputArgs;
 use super::collisions;
 use super::failure::{Failure, Tally};
+use super::input::InputBytes;
 use super::interrupt;
 use super::message::message;
-use super::output::{Destination, FolderError, WrittenByAnother};
+use super::output::{Destination, FolderError};
 use super::paths::{FileId, folder_of, shown};
 use super::read::{Wanted, read};
 use super::record::Record;
-use super::temporary::remove_leftovers;
+use super::temporary::{Claim, end_last_claim, remove_leftovers};
 use super::ui::{StdoutClosed, Ui};
 
 /// Where one input comes from.
@@ -205,18 +208,67 @@ fn check_output_path(path: &Path, input: &Input) -> Result<(), Failure> {
 #[error("already reported")]
 pub struct AlreadyReported;
 
-/// Runs `work` on every job. If an input fails, reports the error and continues with the next. An input that another
-/// process works on is left for the end, when its output usually exists.
+/// The error of a job that another process works on.
+#[derive(Debug, thiserror::Error)]
+#[error("another process works on it")]
+struct Busy;
+
+/// When a job's turn is. A job that another process works on is left for the end, when its output usually exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// In the order of the inputs.
+    First,
+    /// At the end. Now the job waits for the other process.
+    Last,
+}
+
+impl Turn {
+    /// How often a job that waits is planned again.
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    /// Plans a job. If its plan is not that everything is done, claims its output, and then plans it again, because another process
+    /// may have done it meanwhile.
+    ///
+    /// A claim that another process has ended can still look like one. So a job that waits does not wait for the claim
+    /// alone, but is planned again and again.
+    pub fn plan<P>(
+        self,
+        job: &Job,
+        bytes: &mut InputBytes,
+        mut plan: impl FnMut(&mut InputBytes) -> Result<P>,
+        is_done: impl Fn(&P) -> bool,
+    ) -> Result<(P, Claim)> {
+        loop {
+            let planned = plan(bytes)?;
+            if is_done(&planned) {
+                end_last_claim();
+                return Ok((planned, Claim::none()));
+            }
+            match job.destination.claim()? {
+                Some(claim) => {
+                    let planned = plan(bytes)?;
+                    if !is_done(&planned) {
+                        return Ok((planned, claim));
+                    }
+                }
+                None if self == Self::First && bytes.can_be_read_again() => return Err(Busy.into()),
+                None => thread::sleep(Self::PATIENCE),
+            }
+        }
+    }
+}
+
+/// Runs `work` on every job. If an input fails, reports the error and continues with the next.
 ///
-/// `work` reports its own result. The run ends early if its error is a [`Failure`], such as a missing model, or if the
+/// `work` plans its job with [`Turn::plan`], and reports its own result. The run ends early if its error is a [`Failure`], such as a missing model, or if the
 /// output folder takes no more files.
-pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> Result<(), Failure> {
+pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job, Turn) -> Result<()>) -> Result<(), Failure> {
     let resumes = jobs.iter().any(|job| matches!(job.destination, Destination::Kept(_)));
     *interrupt::tally() = Tally { of: jobs.len(), resumes, ..Tally::EMPTY };
     let mut failed = Vec::new();
     let mut queue: Vec<&Job> = jobs.iter().collect();
-    for wait in [false, true] {
-        if wait && !queue.is_empty() {
+    for turn in [Turn::First, Turn::Last] {
+        if turn == Turn::Last && !queue.is_empty() {
             ui.note(&format!(
                 "note: waiting for other processes, which work on {} of the inputs",
                 queue.len()
@@ -225,17 +277,15 @@ pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> R
         let mut busy = Vec::new();
         for job in queue {
             ui.start(&job.input.name());
-            let result = match job.destination.claim(wait) {
-                Ok(Some(_claim)) => work(job),
-                Ok(None) => {
+            match work(job, turn) {
+                Ok(()) => interrupt::tally().done += 1,
+                Err(error) if error.is::<Busy>() => {
                     busy.push(job);
                     continue;
                 }
-                Err(error) => Err(error),
-            };
-            match result.or_else(|error| report_error(job, error, ui)) {
-                Ok(()) => interrupt::tally().done += 1,
                 Err(error) => {
+                    let error = report(job, error, ui);
+                    end_last_claim(); // its output does not exist, so that other processes wait for the claim
                     interrupt::tally().failed += 1;
                     failed.push(job.input.name());
                     end_early(error)?;
@@ -249,19 +299,13 @@ pub fn run(jobs: &[Job], ui: &Ui, mut work: impl FnMut(&Job) -> Result<()>) -> R
     if failed.is_empty() { Ok(()) } else { Err(Failure::Inputs { failed, of: jobs.len() }) }
 }
 
-/// Reports an error of one input, unless it ends the run by itself. Returns it if the input has no output.
-fn report_error(job: &Job, error: anyhow::Error, ui: &Ui) -> Result<()> {
+/// Reports an error of one input, unless it ends the run by itself. Returns it, or the error of the report.
+fn report(job: &Job, error: anyhow::Error, ui: &Ui) -> anyhow::Error {
     if error.is::<Failure>() || error.is::<StdoutClosed>() || error.is::<AlreadyReported>() {
-        return Err(error);
+        return error;
     }
-    let mut record = Record { input: job.input.name(), ..Record::default() };
-    if error.is::<WrittenByAnother>() {
-        (record.output, record.skipped) = (job.destination.name(), true);
-        return ui.report(&record);
-    }
-    record.error = Some(message(&error));
-    ui.report(&record).map_err(Failure::Output)?;
-    Err(error)
+    let record = Record { input: job.input.name(), error: Some(message(&error)), ..Record::default() };
+    ui.report(&record).map_or_else(|e| Failure::Output(e).into(), |()| error)
 }
 
 /// Fails if an error ends the run. It has been reported unless it is a [`Failure`].

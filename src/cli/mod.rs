@@ -14,6 +14,7 @@
 //! | `read` | reads an input, within limits |
 //! | `paths` | how messages show paths, and which are the same file |
 //! | `input` | the bytes of an input, which are compared with those of an earlier run |
+//! | `input_digests` | the digests of inputs, remembered from run to run |
 //! | `recipe` | what a result depends on, as it states it |
 //! | `resume` | whether an existing result is kept |
 //! | `pictures` | reads pictures as the options say |
@@ -44,6 +45,7 @@ mod failure;
 mod grid;
 mod hub;
 mod input;
+mod input_digests;
 mod inspect;
 pub mod interrupt;
 mod jobs;

@@ -28,7 +28,7 @@ pub enum Destination {
     Nowhere,
 }
 
-/// The error of an output in `--out-dir` that another process has written meanwhile.
+/// The error of an output in `--out-dir` whose name another file has got meanwhile.
 #[derive(Debug, thiserror::Error)]
 #[error("another process has written it")]
 pub struct WrittenByAnother;
@@ -90,20 +90,15 @@ impl Destination {
         matches!(self, Self::Kept(path) if path.exists())
     }
 
-    /// Claims the output, so that processes with the same `--out-dir` share the inputs. If another process has the
-    /// claim, returns `None` or, with `wait`, waits for it. The claim ends when the returned value is dropped.
+    /// Claims the output, so that processes with the same `--out-dir` share the inputs. Returns `None` if another process
+    /// has the claim. The claim ends when the returned value is dropped.
     ///
     /// # Errors
     /// [`FolderError`] if the folder takes no files.
-    pub fn claim(&self, wait: bool) -> Result<Option<Claim>> {
+    pub fn claim(&self) -> Result<Option<Claim>> {
         let Self::Kept(path) = self else { return Ok(Some(Claim::none())) };
-        let claim = || -> Result<Option<Claim>> {
-            if path.try_exists()? {
-                return Ok(Some(Claim::none()));
-            }
-            Claim::new(path, wait).map_err(|e| creation_error(path, &e))
-        };
-        claim().with_context(|| format!("cannot write {}", shown(path)))
+        let claim = Claim::new(path).map_err(|e| creation_error(path, &e));
+        claim.with_context(|| format!("cannot write {}", shown(path)))
     }
 
     /// Writes all of `bytes`. A file is written under a temporary name and then renamed, so that an interrupted run

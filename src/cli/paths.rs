@@ -41,6 +41,17 @@ pub fn is_numbered(name: &OsStr, stem: &OsStr) -> bool {
     digits.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
 }
 
+/// Follows the links of a path to its last name, which need not exist.
+pub fn resolve(path: &Path) -> PathBuf {
+    const MOST_LINKS: usize = 40; // as Linux
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = folder_of(&path).join(target);
+    }
+    path
+}
+
 /// What two names of one file have in common: the file's number, or its full path on systems without numbers.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub enum FileId {
@@ -64,6 +75,18 @@ impl FileId {
             let _ = metadata;
             fs::canonicalize(path).ok().map(Self::Path)
         }
+    }
+}
+
+/// Whether both are the same folder.
+pub fn is_same_folder(one: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        is_same_file(&fs::metadata(one), &fs::metadata(other))
+    }
+    #[cfg(not(unix))]
+    {
+        matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
     }
 }
 

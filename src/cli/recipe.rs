@@ -70,6 +70,7 @@ impl Recipe {
         let config = checkpoint.config();
         let mut recipe = Self(BTreeMap::new());
         recipe.set("model_sha256", checkpoint.sha256()?);
+        recipe.set("architecture_sha256", config.architecture_sha256());
         if let Some(scaling) = &config.scaling {
             recipe.set("scaling_factor", scaling.factor);
             recipe.set("shift_factor", scaling.shift);
@@ -127,6 +128,9 @@ impl Recipe {
             match (key, stored.get(key)) {
                 (_, Some(before)) if before == now => {}
                 ("model_sha256", Some(_)) => changed.push("the model is another one".to_string()),
+                ("architecture_sha256", Some(_)) => {
+                    changed.push("the architecture in the config of the model is another one".to_string());
+                }
                 (_, Some(before)) => changed.push(format!("the {} was {before} and is {now}", label(key))),
                 (_, None) => missing = Some(format!("it does not state the {}", label(key))),
             }
@@ -138,6 +142,7 @@ impl Recipe {
 /// The words for a key in messages.
 fn label(key: &str) -> String {
     match key {
+        "architecture_sha256" => "architecture of the model".into(),
         "background" => "background colour".into(),
         "icc" => "treatment of colour profiles".into(),
         "compute_dtype" => "precision".into(),

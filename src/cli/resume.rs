@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
@@ -13,7 +12,7 @@ use vae::latents::{Header, LatentsError};
 use vae::picture::{Described, Format};
 
 use super::input::InputBytes;
-use super::output::Destination;
+use super::output::{Destination, WrittenByAnother};
 use super::recipe::{Recipe, Stored, from_json};
 use super::session::Session;
 
@@ -33,6 +32,13 @@ pub enum Decision {
         /// Whether it is known to be what would be made now.
         checked: bool,
     },
+}
+
+impl Decision {
+    /// Whether there is nothing to do.
+    pub fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep { .. })
+    }
 }
 
 /// How the results of earlier runs are treated.
@@ -73,7 +79,7 @@ impl Resume<'_> {
         }
         let because = match Existing::read(path)? {
             Existing::Damaged(reason) => reason.to_string(),
-            Existing::Result(stored) => match self.difference(path, &stored, recipe, bytes)? {
+            Existing::Result(stored) => match self.difference(&stored, recipe, bytes)? {
                 None => return Ok(Decision::Keep { stored, checked: true }),
                 Some(reason) => reason,
             },
@@ -86,22 +92,34 @@ impl Resume<'_> {
         Ok(Decision::Make { destination: Destination::Named(path.clone()), because: Some(because) })
     }
 
-    /// Returns why the result at `path` is not what would be made now. What needs no model is compared first.
-    fn difference(
+    /// Writes a result that was made, which `recipe` describes. First decides again about a file that exists by now: the
+    /// work took a while. Returns the decision that holds.
+    pub fn write(
         &self,
-        path: &Path,
-        stored: &Stored,
+        destination: &Destination,
         recipe: &Recipe,
         bytes: &mut InputBytes,
-    ) -> Result<Option<String>> {
+        file: &[u8],
+    ) -> Result<Decision> {
+        loop {
+            let decision = self.decide(destination, recipe, bytes)?;
+            let Decision::Make { destination, .. } = &decision else { return Ok(decision) };
+            match destination.write(file) {
+                Err(error) if error.is::<WrittenByAnother>() => {}
+                result => return result.map(|()| decision),
+            }
+        }
+    }
+
+    /// Returns why a result that states `stored` is not what would be made now. What needs no model is compared first.
+    fn difference(&self, stored: &Stored, recipe: &Recipe, bytes: &mut InputBytes) -> Result<Option<String>> {
         if !stored.contains_key("input_sha256") {
             return Ok(Some("it does not say which input it was made from".into()));
         }
         if let Some(difference) = recipe.difference(stored) {
             return Ok(Some(difference));
         }
-        let made = fs::metadata(path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        if !bytes.is(stored, made)? {
+        if !bytes.is(stored)? {
             return Ok(Some("the input is another one".into()));
         }
         Ok(Recipe::of_model(self.session)?.difference(stored))

@@ -5,18 +5,19 @@ use candle_core::Tensor;
 
 use vae::checkpoint::Source;
 use vae::checkpoint::families::SD2;
-use vae::figure::{Canvas, Roundtrip, Sweep};
+use vae::figure::{Roundtrip, Sweep};
 use vae::metrics::{difference, psnr, ssim};
 use vae::model::Scaling;
 use vae::noise::{Generator, add_uniform_noise};
-use vae::picture::Picture;
+use vae::picture::{Format, Picture};
 
 use super::args::RoundtripArgs;
+use super::collisions::is_same_output;
 use super::decode::decode_latents;
 use super::encode::{encode_picture, preprocess};
 use super::failure::Failure;
 use super::input::InputBytes;
-use super::jobs::{self, AlreadyReported, Job, Naming};
+use super::jobs::{self, AlreadyReported, Job, Naming, Turn};
 use super::levels::Levels;
 use super::memory::Work;
 use super::output::Destination;
@@ -51,8 +52,8 @@ pub fn run(args: &RoundtripArgs, ui: &Ui) -> Result<(), Failure> {
         ui.note("note: using the sample picture and the small built-in model; --model sd2 selects Stable Diffusion's");
     }
     let run = Run { args, figure, screen, session: &session, ui };
-    jobs::run(&jobs, ui, |job| {
-        let record = run.roundtrip(job)?;
+    jobs::run(&jobs, ui, |job, turn| {
+        let record = run.roundtrip(job, turn)?;
         ui.report(&record)?;
         if record.error.is_some() { Err(AlreadyReported.into()) } else { Ok(()) }
     })
@@ -64,7 +65,11 @@ fn plan_figure(args: &RoundtripArgs, jobs: &mut [Job], ui: &Ui) -> Result<Destin
     let (Some(path), [job]) = (&args.figure, jobs) else { return Ok(Destination::Nowhere) };
     let figure = jobs::named_destination(path, std::slice::from_ref(&job.input), ui)?;
     let named = args.output.output.is_some();
-    if named && (figure == job.destination || matches!(args.noise, Some(Levels::Sweep(_)))) {
+    let same = match (figure.path(), job.destination.path()) {
+        (Some(figure), Some(output)) => is_same_output(figure, output),
+        _ => figure == job.destination, // both are stdout
+    };
+    if named && (same || matches!(args.noise, Some(Levels::Sweep(_)))) {
         return Err(Failure::Usage("-o and --figure both name the output: omit one of them".into()));
     }
     match &args.noise {
@@ -102,25 +107,17 @@ struct Task<'a> {
 }
 
 impl Run<'_> {
-    fn roundtrip(&self, job: &Job) -> Result<Record> {
-        let mut record =
-            Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
+    fn roundtrip(&self, job: &Job, turn: Turn) -> Result<Record> {
+        let record = Record { input: job.input.name(), output: job.destination.name(), ..Record::default() };
         let mut bytes = InputBytes::of_picture(&job.input);
         let mut recipe = Recipe::of_roundtrip(self.args, self.session);
         recipe.set_format(job.destination.picture_format(self.args.quality.value())?);
-        let resume = Resume { session: self.session, keep_existing: self.args.output.keep_existing };
-        let destination = match resume.decide(&job.destination, &recipe, &mut bytes)? {
-            Decision::Keep { stored, checked } => {
-                (record.skipped, record.checked) = (true, checked);
-                self.recall(&stored, &mut record);
-                return Ok(record);
-            }
-            Decision::Make { destination, because } => {
-                record.remade = because;
-                destination
-            }
-        };
-        let task = Task { bytes, destination, recipe };
+        let plan = |bytes: &mut InputBytes| self.resume().decide(&job.destination, &recipe, bytes);
+        let (decision, _claim) = turn.plan(job, &mut bytes, plan, Decision::is_keep)?;
+        if let Decision::Keep { stored, checked } = decision {
+            return Ok(self.kept(&stored, checked, record));
+        }
+        let task = Task { bytes, destination: job.destination.clone(), recipe };
         match &self.args.noise {
             None => self.once(task, None, record),
             Some(Levels::One(level)) => self.once(task, Some(*level), record),
@@ -128,7 +125,18 @@ impl Run<'_> {
         }
     }
 
-    /// Takes the PSNR of an earlier run from what its result states, and compares it with `--min-psnr` again.
+    fn resume(&self) -> Resume<'_> {
+        Resume { session: self.session, keep_existing: self.args.output.keep_existing }
+    }
+
+    /// Returns the record of a result that is kept. Its PSNR is taken from what it states, and compared with `--min-psnr` again.
+    fn kept(&self, stored: &Stored, checked: bool, record: Record) -> Record {
+        let Record { input, output, stages, .. } = record;
+        let mut record = Record { input, output, stages, skipped: true, checked, ..Record::default() };
+        self.recall(stored, &mut record);
+        record
+    }
+
     fn recall(&self, stored: &Stored, record: &mut Record) {
         let min_psnr = self.args.min_psnr;
         let psnr: Vec<f64> =
@@ -160,21 +168,19 @@ impl Run<'_> {
         record.trace = trace.into_rows();
         record.shape = Some(latents.dims().to_vec());
         let psnr = compare(&encoded.picture, &decoded, self.args.min_psnr, &mut record);
-        let stages = &mut record.stages;
         if task.destination != Destination::Nowhere {
-            task.recipe.set("psnr", psnr);
-            let description = self.describe(&mut task)?;
-            let format = task.destination.picture_format(self.args.quality.value())?;
-            timed(&mut stages.write_ms, || {
-                task.destination.write(&decoded.to_file_bytes_with(format, &description)?)
-            })?;
+            let description = self.describe(&mut task, psnr.to_string())?;
+            record =
+                self.write(task, record, |format| Ok(decoded.to_file_bytes_with(format, &description)?))?;
         }
         if self.figure != Destination::Nowhere {
             let name = &record.input;
             let original = &encoded.picture;
             let figure = Roundtrip { name, original, decoded: &decoded, latents: &latents, noise };
             let canvas = figure.draw(self.args.theme.unwrap_or_default().theme())?;
-            self.write(&self.figure, &canvas, None, stages)?;
+            let format = self.figure.picture_format(self.args.quality.value())?;
+            timed(&mut record.stages.write_ms, || self.figure.write(&canvas.to_file_bytes(format)?))?;
+            self.screen.show(canvas.rgb8(), (canvas.width(), canvas.height()), self.ui);
             record.figure = self.figure.name();
         } else {
             self.screen.show(&decoded.to_rgb8(), (decoded.width(), decoded.height()), self.ui);
@@ -198,18 +204,39 @@ impl Run<'_> {
         }
         record.trace = trace.into_rows();
         record.shape = Some(encoded.latents.dims().to_vec());
-        task.recipe.set("psnr", all.join(","));
-        let description = self.describe(&mut task)?;
         let canvas = figure.draw(self.args.theme.unwrap_or_default().theme())?;
-        self.write(&task.destination, &canvas, Some(&description), &mut record.stages)?;
+        if task.destination != Destination::Nowhere {
+            let description = self.describe(&mut task, all.join(","))?;
+            record =
+                self.write(task, record, |format| Ok(canvas.to_file_bytes_with(format, &description)?))?;
+        }
+        self.screen.show(canvas.rgb8(), (canvas.width(), canvas.height()), self.ui);
         Ok(record)
     }
 
     /// Returns the description of the result, and checks that the input is still the same.
-    fn describe(&self, task: &mut Task) -> Result<String> {
-        let recipe = task.recipe.complete(self.session, &mut task.bytes)?;
+    fn describe(&self, task: &mut Task, psnr: String) -> Result<String> {
+        let mut recipe = task.recipe.complete(self.session, &mut task.bytes)?;
+        recipe.insert("psnr".into(), psnr);
         task.bytes.check_unchanged()?;
         Ok(to_json(&recipe))
+    }
+
+    /// Writes the file of a result. Returns its record: that of another process's result, if that has appeared meanwhile.
+    fn write(
+        &self,
+        mut task: Task,
+        mut record: Record,
+        file: impl FnOnce(Format) -> Result<Vec<u8>>,
+    ) -> Result<Record> {
+        let format = task.destination.picture_format(self.args.quality.value())?;
+        let written = timed(&mut record.stages.write_ms, || {
+            self.resume().write(&task.destination, &task.recipe, &mut task.bytes, &file(format)?)
+        })?;
+        Ok(match written {
+            Decision::Make { because, .. } => Record { remade: because, ..record },
+            Decision::Keep { stored, checked } => self.kept(&stored, checked, record),
+        })
     }
 
     fn encode(&self, task: &mut Task, record: &mut Record, trace: &mut Trace) -> Result<Encoded> {
@@ -265,27 +292,6 @@ impl Run<'_> {
         let z = self.scaling()?.map_or_else(|| Ok(latents.clone()), |scaling| scaling.unscale(&latents))?;
         let decoded = decode_latents(&z, self.session, stages, trace)?;
         Ok((latents, decoded))
-    }
-
-    /// Writes a figure, and displays it.
-    fn write(
-        &self,
-        destination: &Destination,
-        canvas: &Canvas,
-        description: Option<&str>,
-        stages: &mut Stages,
-    ) -> Result<()> {
-        if *destination != Destination::Nowhere {
-            let format = destination.picture_format(self.args.quality.value())?;
-            timed(&mut stages.write_ms, || {
-                destination.write(&match description {
-                    Some(description) => canvas.to_file_bytes_with(format, description)?,
-                    None => canvas.to_file_bytes(format)?,
-                })
-            })?;
-        }
-        self.screen.show(canvas.rgb8(), (canvas.width(), canvas.height()), self.ui);
-        Ok(())
     }
 }
 

@@ -8,18 +8,17 @@
 //! Each is locked while its process lives, and is removed when it is no longer needed, by a signal too. Those of a killed
 //! process are removed by the next run into the same folder: [`remove_leftovers`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tempfile::TempPath;
 
-use super::paths::{folder_of, is_same_file};
+use super::paths::{FileId, folder_of, is_same_file};
 
 const PREFIX: &str = ".vae-";
 
@@ -31,13 +30,26 @@ static BOOT: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// What this process has in the folders of its outputs. Files get and lose their names under this lock.
-static LIVE: Mutex<Live> = Mutex::new(Live { files: BTreeSet::new(), folders: BTreeSet::new() });
+static LIVE: Mutex<Live> = Mutex::new(Live { files: BTreeMap::new(), folders: BTreeSet::new() });
 
 struct Live {
     /// The temporary files, which must be removed.
-    files: BTreeSet<PathBuf>,
+    files: BTreeMap<PathBuf, Option<FileId>>,
     /// The folders whose new names may not be on the disk yet.
     folders: BTreeSet<PathBuf>,
+}
+
+impl Live {
+    fn insert(&mut self, path: &Path) {
+        self.files.insert(path.to_path_buf(), FileId::of(path));
+    }
+
+    /// Removes a temporary file. If another file has its name by now, that file stays.
+    fn remove(&mut self, path: &Path) {
+        if self.files.remove(path).is_some_and(|file| file == FileId::of(path)) {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 fn live() -> MutexGuard<'static, Live> {
@@ -47,9 +59,10 @@ fn live() -> MutexGuard<'static, Live> {
 /// Removes all temporary files of this process. From then on, no file is created or renamed, so the process must end.
 #[cfg(unix)]
 pub fn remove_all() {
-    let live = live();
-    for path in &live.files {
-        let _ = fs::remove_file(path);
+    let mut live = live();
+    while let Some((path, _)) = live.files.first_key_value() {
+        let path = path.clone();
+        live.remove(&path);
     }
     std::mem::forget(live);
 }
@@ -58,7 +71,7 @@ pub fn remove_all() {
 /// done once for a whole run, because it can take longer than a small picture. Not all systems can do this, and not all
 /// need it.
 pub fn finish() {
-    drop(ended_claim().take());
+    end_last_claim();
     let folders = std::mem::take(&mut live().folders);
     if cfg!(unix) {
         for folder in folders {
@@ -76,10 +89,7 @@ struct Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        let mut live = live();
-        if live.files.remove(&self.path) {
-            let _ = fs::remove_file(&self.path);
-        }
+        live().remove(&self.path);
     }
 }
 
@@ -115,7 +125,7 @@ impl NewFile {
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let mut live = live();
         let (file, path) = builder.tempfile_in(folder)?.keep().map_err(|e| e.error)?;
-        live.files.insert(path.clone());
+        live.insert(&path);
         Ok(Self(Temporary { path, file }))
     }
 
@@ -164,16 +174,21 @@ impl NewFile {
 
 /// Renames a file. No other file may have the new name.
 fn rename_to_new(old: &Path, new: &Path) -> io::Result<()> {
-    let Err(error) = TempPath::try_from_path(old)?.persist_noclobber(new) else { return Ok(()) };
-    let old = error.path.keep().map_err(|e| e.error)?;
-    match error.error {
-        // The file system can neither rename without replacing nor make links, as many on a network.
-        e if is_unsupported(&e) => match fs::symlink_metadata(new) {
+    match rename_exclusively(old, new) {
+        Err(e) if is_unsupported(&e) => match fs::symlink_metadata(new) {
             Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
             Err(_) => fs::rename(old, new),
         },
-        e => Err(e),
+        result => result,
     }
+}
+
+/// The same in one step. File systems that can neither rename without replacing nor make links do not support it, as many on a
+/// network.
+fn rename_exclusively(old: &Path, new: &Path) -> io::Result<()> {
+    let Err(error) = TempPath::try_from_path(old)?.persist_noclobber(new) else { return Ok(()) };
+    error.path.keep().map_err(|e| e.error)?;
+    Err(error.error)
 }
 
 /// Whether a file system has no such function: ENOSYS or EOPNOTSUPP, and EINVAL or EPERM from those on a network.
@@ -182,15 +197,17 @@ fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.kind(), Unsupported | InvalidInput | PermissionDenied)
 }
 
-/// How often a claim of another process is looked at.
-const PATIENCE: Duration = Duration::from_millis(50);
-
 /// The file of the last claim. The next claim renames it: creating a file soon after others were deleted is slow on some
 /// file systems, such as ext4.
 static ENDED: Mutex<Option<Temporary>> = Mutex::new(None);
 
 fn ended_claim() -> MutexGuard<'static, Option<Temporary>> {
     ENDED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the file of the last claim, if no claim has followed. Other processes could take it for a claim.
+pub fn end_last_claim() {
+    drop(ended_claim().take());
 }
 
 /// The right to work on an output, which only one process has. It ends when this is dropped.
@@ -214,10 +231,10 @@ impl Claim {
         Self { file: None }
     }
 
-    /// Claims the output at `path`. If another process has the claim, waits until it ends, or returns `None`.
+    /// Claims the output at `path`, or returns `None` if another process has the claim.
     ///
     /// If the file system has no locks, every process gets the claim.
-    pub fn new(path: &Path, wait: bool) -> io::Result<Option<Self>> {
+    pub fn new(path: &Path) -> io::Result<Option<Self>> {
         let hash = Sha256::digest(path.file_name().unwrap_or_default().as_encoded_bytes());
         let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let path = folder_of(path).join(format!("{PREFIX}{hash}.lock"));
@@ -236,15 +253,11 @@ impl Claim {
             match file.try_lock() {
                 _ if path.is_symlink() => return Ok(Some(Self::none())), // not by this program
                 Ok(()) if is_same_file(&file.metadata(), &fs::symlink_metadata(&path)) => {
-                    live.files.insert(path.clone());
+                    live.insert(&path);
                     return Ok(Some(Self { file: Some(Temporary { path, file }) }));
                 }
                 Ok(()) => {} // another process has just removed it
-                Err(TryLockError::WouldBlock) if !wait => return Ok(None),
-                Err(TryLockError::WouldBlock) => {
-                    drop(live);
-                    thread::sleep(PATIENCE); // its file may get the name of another claim, so its lock is no sign
-                }
+                Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(_)) => {
                     let _ = fs::remove_file(&path);
                     return Ok(Some(Self::none()));
@@ -260,14 +273,14 @@ impl Claim {
             return None;
         }
         let mut live = live();
-        let renamed = rename_to_new(&file.path, path);
-        if renamed.is_ok() {
-            live.files.remove(&file.path);
-            live.files.insert(path.to_path_buf());
-            file.path = path.to_path_buf();
+        if rename_exclusively(&file.path, path).is_err() {
+            drop(live); // before the file, which needs the lock to be removed
+            return None;
         }
-        drop(live); // before the file, which needs the lock to be removed
-        renamed.is_ok().then(|| Self { file: Some(file) }) // else the file is removed, so that others can claim its output
+        live.files.remove(&file.path);
+        live.insert(path);
+        file.path = path.to_path_buf();
+        Some(Self { file: Some(file) })
     }
 }
 
@@ -339,7 +352,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         let live = NewFile::create_in(folder.path()).expect("a file");
-        let claim = Claim::new(&path("a.png"), false).expect("a claim").expect("no other process");
+        let claim = Claim::new(&path("a.png")).expect("a claim").expect("no other process");
         let elsewhere = [".vae-01234567-abcdef.tmp", ".vae-abcdef.tmp", ".vae-notes.txt", "a.tmp"];
         let own = format!(".vae-{}-abcdef.tmp", *BOOT);
         let leftovers = [own.as_str(), ".vae-0123456789abcdef.lock"];
@@ -362,15 +375,25 @@ mod tests {
     fn only_one_claim_on_an_output_is_given() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.png");
-        let claim = |wait| Claim::new(&path, wait).expect("a folder that can be written");
-        let first = claim(false).expect("no other claim");
-        assert!(claim(false).is_none());
-        assert!(Claim::new(&folder.path().join("b.png"), false).expect("a claim").is_some());
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| claim(true).is_some());
-            drop(first);
-            assert!(second.join().expect("no panic"));
-        });
+        let claim = || Claim::new(&path).expect("a folder that can be written");
+        let first = claim().expect("no other claim");
+        assert!(claim().is_none());
+        assert!(Claim::new(&folder.path().join("b.png")).expect("a claim").is_some());
+        drop(first);
+        while claim().is_none() {
+            std::thread::yield_now(); // a claim in another test may be about to remove the file
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_process_that_has_the_name_is_not_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let claim = Claim::new(&folder.path().join("a.png")).expect("a claim").expect("no other process");
+        let path = claim.file.as_ref().expect("a file").path.clone();
+        fs::remove_file(&path).and_then(|()| fs::write(&path, "another's")).expect("a file");
+        drop(claim);
+        end_last_claim();
+        assert_eq!(fs::read(&path).expect("a file"), b"another's");
     }
 
     #[test]

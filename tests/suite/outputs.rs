@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 
 use crate::support::model_folder::Folder;
 #[cfg(unix)]
-use crate::support::process::{Waiting, strace};
+use crate::support::process::{Waiting, claim, feed_pipe, strace};
 use crate::support::process::{command, folder_with_pictures, run, vae, vae_with_model, write_png};
 
 /// Writes latents of `count` pictures.
@@ -92,25 +93,29 @@ fn an_input_is_never_replaced() {
 fn processes_share_the_inputs_of_a_folder() {
     let names: Vec<String> = (0..12).map(|i| format!("{i}.png")).collect();
     let folder = folder_with_pictures(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let start = || {
+    let start = |seed: &str| {
         let mut command = command(&folder);
         command.arg("encode").args(&names).args(["--out-dir", "d", "--model", "model", "--json", "-q"]);
+        command.args(["--seed", seed]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
     };
-    let all: Vec<_> = (0..4).map(|_| start()).collect();
-    let mut written: Vec<String> = Vec::new();
-    for process in all {
-        let output = process.wait_with_output().expect("the program ends");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let records = String::from_utf8(output.stdout).expect("UTF-8");
-        assert_eq!(records.lines().count(), names.len());
-        let records = records.lines().map(|line| serde_json::from_str(line).expect("a JSON object"));
-        let new = records.filter(|record: &serde_json::Value| record["skipped"] != true);
-        written.extend(new.map(|record| record["input"].as_str().expect("a name").to_string()));
+    // The outputs are new, and are made again.
+    for seed in ["0", "1"] {
+        let all: Vec<_> = (0..4).map(|_| start(seed)).collect();
+        let mut written: Vec<String> = Vec::new();
+        for process in all {
+            let output = process.wait_with_output().expect("the program ends");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let records = String::from_utf8(output.stdout).expect("UTF-8");
+            assert_eq!(records.lines().count(), names.len());
+            let records = records.lines().map(|line| serde_json::from_str(line).expect("a JSON object"));
+            let new = records.filter(|record: &serde_json::Value| record["skipped"] != true);
+            written.extend(new.map(|record| record["input"].as_str().expect("a name").to_string()));
+        }
+        written.sort_by_key(|name| names.iter().position(|other| other == name));
+        assert_eq!(written, names, "each picture is encoded once");
+        assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), names.len());
     }
-    written.sort_by_key(|name| names.iter().position(|other| other == name));
-    assert_eq!(written, names, "each picture is encoded once");
-    assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), names.len());
 }
 
 #[cfg(unix)]
@@ -150,14 +155,189 @@ fn a_file_system_without_locks_and_exclusive_renames_works() {
 
 #[cfg(unix)]
 #[test]
-fn an_output_that_appears_meanwhile_is_kept() {
+fn a_run_is_not_waited_for_after_the_output_is_there() {
+    let folder = folder_with_pictures(&["real.png", "second.png"]);
+    vae_with_model(&folder, "encode second.png --out-dir d").code(0);
+    fs::rename(folder.path("second.png"), folder.path("content.png")).expect("a new name");
+    let made = Command::new("mkfifo").arg(folder.path("second.png")).status();
+    assert!(made.expect("mkfifo starts").success());
+    let first = Waiting::start(&folder, "encode fifo.png second.png --out-dir d");
+    let mut second = command(&folder);
+    second.args("encode fifo.png --out-dir d --model model".split(' '));
+    let messages = fs::File::create(folder.path("messages")).expect("a file");
+    let mut second = second.stderr(messages).spawn().expect("the program starts");
+    Waiting::until(|| {
+        fs::read_to_string(folder.path("messages")).expect("a file").contains("waiting for other processes")
+    });
+    feed_pipe(&folder, "fifo.png", "real.png", || {
+        fs::rename(folder.path("real.png"), folder.path("fifo.png")).expect("a new name");
+    });
+    // The first process reads the second input, to compare it with that of its output.
+    let start = Instant::now();
+    while second.try_wait().expect("a process").is_none() {
+        if start.elapsed() > Duration::from_secs(30) {
+            second.kill().expect("a process");
+            panic!("the second process waits for the whole run of the first");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    feed_pipe(&folder, "second.png", "content.png", || {});
+    first.end().code(0).says(&["second.png → d/second.safetensors", "already made"]);
+    assert!(second.wait().expect("a process").success());
+    assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_claim_of_another_process_is_not_replaced_where_renames_cannot_be_exclusive() {
+    use std::os::unix::fs::MetadataExt;
     let folder = folder_with_pictures(&["a.png", "real.png"]);
-    let process = Waiting::start(&folder, "encode fifo.png a.png --out-dir d --json");
-    let write = || fs::write(folder.path("d/fifo.safetensors"), "another's").expect("a file");
-    let run = process.feed(&folder, "real.png", write).code(0).says(&["already exists, kept"]);
-    let skipped: Vec<bool> = run.json().iter().map(|record| record["skipped"] == true).collect();
-    assert_eq!(skipped, [true, false]);
-    assert_eq!(fs::read(folder.path("d/fifo.safetensors")).expect("a file"), b"another's");
+    let faults =
+        ["renameat2:error=EINVAL", "?link,linkat:error=EPERM", "?rename,renameat:delay_enter=2000000"];
+    let Some(slow) = strace(&folder, &faults) else { return };
+    let made = Command::new("mkfifo").arg(folder.path("fifo.png")).status();
+    assert!(made.expect("mkfifo starts").success());
+    let start = |mut command: Command, line: &str, messages: &str| {
+        let messages = fs::File::create(folder.path(messages)).expect("a file");
+        command.args(line.split(' ')).args(["--out-dir", "d", "--model", "model"]).stderr(messages);
+        command.spawn().expect("the program starts")
+    };
+    let slow = start(slow, "encode a.png fifo.png", "slow");
+    Waiting::until(|| folder.path("d/a.safetensors").exists());
+    // If the first process renames the file of its claim on a.safetensors, then this takes two seconds from now on.
+    let other = start(command(&folder), "encode fifo.png", "other");
+    let claim = claim(&folder, "fifo.safetensors");
+    Waiting::until(|| claim.exists());
+    let number = || fs::metadata(&claim).expect("a claim").ino();
+    let before = number();
+    Waiting::until(|| {
+        assert_eq!(number(), before, "the claim was replaced");
+        ["slow", "other"].iter().any(|messages| {
+            fs::read_to_string(folder.path(messages)).expect("a file").contains("waiting for other processes")
+        })
+    });
+    feed_pipe(&folder, "fifo.png", "real.png", || {
+        fs::rename(folder.path("real.png"), folder.path("fifo.png")).expect("a new name");
+    });
+    for mut process in [slow, other] {
+        assert!(process.wait().expect("a process").success());
+    }
+    assert_eq!(fs::read_dir(folder.path("d")).expect("a folder").count(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_foreign_file_that_appears_meanwhile_is_an_error() {
+    for (line, output) in [
+        ("encode fifo.png a.png --out-dir d", "fifo.safetensors"),
+        ("roundtrip fifo.png a.png --out-dir d --min-psnr 60", "fifo-roundtrip.png"),
+        ("roundtrip fifo.png a.png --out-dir d --noise 0.1,0.5", "fifo-roundtrip.png"),
+    ] {
+        let folder = folder_with_pictures(&["a.png", "real.png"]);
+        let process = Waiting::with_output(&folder, &format!("{line} --json"), output);
+        let path = folder.path("d").join(output);
+        let run = process.feed(&folder, "real.png", || fs::write(&path, "another's").expect("a file"));
+        let run = run.code(1).says(&["does not look like a result of vae", "inputs failed"]);
+        assert!(run.json()[0]["error"].is_string() && run.json()[0]["skipped"].is_null(), "{line}");
+        assert_eq!(fs::read(&path).expect("a file"), b"another's");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_foreign_file_that_appears_during_a_decode_is_an_error() {
+    let folder = Folder::with_model();
+    write_batch(&folder, "a.safetensors", 1);
+    let Some(mut decode) = strace(&folder, &["fsync:delay_enter=2000000"]) else { return };
+    decode.args("decode a.safetensors --out-dir d --model model --json".split(' '));
+    let decode = decode.stdout(Stdio::piped()).spawn().expect("the program starts");
+    let is_temporary = |name: &str| name.ends_with(".tmp");
+    Waiting::until(|| {
+        let files = fs::read_dir(folder.path("d")).into_iter().flatten();
+        files.flatten().any(|file| is_temporary(&file.file_name().to_string_lossy()))
+    });
+    fs::write(folder.path("d/a.png"), "another's").expect("a file");
+    let output = decode.wait_with_output().expect("the program ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("does not look like a result of vae"));
+    assert_eq!(fs::read(folder.path("d/a.png")).expect("a file"), b"another's");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_result_that_appears_meanwhile_is_kept_if_it_is_the_same() {
+    for (command, output, reason) in [
+        ("encode", "fifo.safetensors", "the seed was 1 and is 0"),
+        ("roundtrip", "fifo-roundtrip.png", "the seed was 1 and is 0"),
+    ] {
+        for (seed, expected) in [("0", None), ("1", Some(reason))] {
+            let folder = folder_with_pictures(&["real.png"]);
+            fs::copy(folder.path("real.png"), folder.path("fifo.png")).expect("a copy");
+            vae_with_model(&folder, &format!("{command} fifo.png --out-dir other --seed {seed}")).code(0);
+            fs::remove_file(folder.path("fifo.png")).expect("a file");
+            let process =
+                Waiting::with_output(&folder, &format!("{command} fifo.png --out-dir d --json"), output);
+            let other = folder.path("other").join(output);
+            let path = folder.path("d").join(output);
+            let copy = || fs::copy(&other, &path).map(drop).expect("a copy");
+            let record = process.feed(&folder, "real.png", copy).code(0).json().remove(0);
+            assert_eq!(record["remade"].as_str(), expected, "{command}");
+            assert_eq!(record["skipped"] == true, expected.is_none(), "{command}");
+            let is_same = fs::read(other).expect("a file") == fs::read(path).expect("a file");
+            assert_eq!(is_same, expected.is_none(), "{command}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_result_that_appears_meanwhile_must_have_the_psnr_too() {
+    let folder = folder_with_pictures(&["real.png"]);
+    fs::copy(folder.path("real.png"), folder.path("fifo.png")).expect("a copy");
+    vae_with_model(&folder, "roundtrip fifo.png --out-dir other").code(0);
+    fs::remove_file(folder.path("fifo.png")).expect("a file");
+    let line = "roundtrip fifo.png --out-dir d --min-psnr 90 --json";
+    let process = Waiting::with_output(&folder, line, "fifo-roundtrip.png");
+    let copy = || fs::rename(folder.path("other/fifo-roundtrip.png"), folder.path("d/fifo-roundtrip.png"));
+    let run = process.feed(&folder, "real.png", || copy().expect("a file")).code(1);
+    let record = run.json().remove(0);
+    assert!(record["skipped"] == true && record["psnr"].is_number(), "{record}");
+    assert!(record["error"].as_str().is_some_and(|error| error.contains("below --min-psnr")), "{record}");
+}
+
+#[test]
+fn a_figure_does_not_replace_the_output() {
+    let folder = folder_with_pictures(&["a.png"]);
+    fs::create_dir(folder.path("sub")).expect("a folder");
+    let full = folder.path("f.png").display().to_string();
+    let mut names = vec!["f.png", "./f.png", "sub/../f.png", &full];
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::symlink;
+        symlink("f.png", folder.path("link.png")).expect("a link");
+        symlink("../link.png", folder.path("sub/link.png")).expect("a link");
+        symlink(".", folder.path("here")).expect("a link");
+        names.extend(["link.png", "sub/link.png", "here/f.png"]);
+    }
+    for exists in [false, true] {
+        for name in &names {
+            for line in [format!("-o f.png --figure {name}"), format!("-o {name} --figure f.png")] {
+                vae_with_model(&folder, &format!("roundtrip a.png {line}"))
+                    .code(2)
+                    .says(&["both name the output"]);
+                assert_eq!(folder.path("f.png").exists(), exists, "{line}");
+            }
+        }
+        write_png(&folder.path("f.png"), 8, 8);
+    }
+    // The names of one file can be replaced one by one.
+    fs::hard_link(folder.path("f.png"), folder.path("other.png")).expect("a link");
+    vae_with_model(&folder, "roundtrip a.png -o f.png --figure other.png").code(0);
+    let size = |name: &str| image::image_dimensions(folder.path(name)).expect("a picture");
+    assert_eq!(size("f.png"), (64, 32));
+    assert_ne!(size("other.png"), (64, 32));
+    vae_with_model(&folder, "roundtrip a.png -o f.png --figure sub/f.png").code(0);
+    assert_eq!(size("sub/f.png"), size("other.png"));
 }
 
 #[cfg(unix)]

@@ -114,6 +114,36 @@ fn another_model_is_a_reason_to_make_an_output_again() {
 }
 
 #[test]
+fn another_architecture_is_a_reason_to_make_an_output_again() {
+    let folder = folder_with_pictures(&["a.png"]);
+    vae_with_model(&folder, "encode a.png --out-dir d").code(0);
+    let (config, weights) =
+        (model_folder::CONFIG, read(&folder, "model/diffusion_pytorch_model.safetensors"));
+    for (key, value) in [
+        ("norm_num_groups", "2"),
+        ("mid_block_add_attention", "false"),
+        ("use_quant_conv", "false"),
+        ("use_post_quant_conv", "false"),
+    ] {
+        let mut other: BTreeMap<String, Value> = serde_json::from_str(config).expect("JSON");
+        other.insert(key.into(), serde_json::from_str(value).expect("JSON"));
+        let other = serde_json::to_string(&other).expect("JSON");
+        fs::write(folder.path("model/config.json"), other).expect("a file");
+        let before = read(&folder, "d/a.safetensors");
+        let reason = "the architecture in the config of the model is another one";
+        assert_eq!(outcome(&folder, "encode a.png --out-dir d"), reason, "{key}");
+        assert!(read(&folder, "d/a.safetensors") != before, "{key}");
+        assert_eq!(outcome(&folder, "encode a.png --out-dir d"), "skipped", "{key}");
+        fs::write(folder.path("model/config.json"), config).expect("a file");
+        assert_eq!(outcome(&folder, "encode a.png --out-dir d"), reason, "{key}");
+    }
+    // Keys without an effect.
+    fs::write(folder.path("model/config.json"), config.replace("512", "256")).expect("a file");
+    assert_eq!(outcome(&folder, "encode a.png --out-dir d"), "skipped");
+    assert!(read(&folder, "model/diffusion_pytorch_model.safetensors") == weights);
+}
+
+#[test]
 fn settings_that_need_no_model_are_compared_without_one() {
     let folder = folder_with_pictures(&["a.png"]);
     vae_with_model(&folder, "encode a.png --out-dir d").code(0);
@@ -183,6 +213,26 @@ fn a_change_in_place_is_noticed_although_size_and_time_are_the_same() {
     file.seek(SeekFrom::Start(10_000)).and_then(|_| file.write_all(&[0; 64])).expect("writes");
     drop(file);
     set_modified(&folder, "a.bmp", time);
+    assert_eq!(outcome(&folder, "encode a.bmp --out-dir d"), "the input is another one");
+    assert_eq!(outcome(&folder, "encode a.bmp --out-dir d"), "skipped");
+}
+
+#[test]
+fn an_output_that_was_copied_is_not_newer_than_a_change_of_its_input() {
+    let folder = Folder::with_model();
+    write_bmp(&folder, "a.bmp", 0);
+    vae_with_model(&folder, "encode a.bmp --out-dir d").code(0);
+    let copy = || {
+        std::thread::sleep(Duration::from_millis(2200)); // longer than any file system rounds times
+        let copy = fs::copy(folder.path("d/a.safetensors"), folder.path("copy"));
+        copy.and_then(|_| fs::rename(folder.path("copy"), folder.path("d/a.safetensors"))).expect("a copy");
+    };
+    copy();
+    assert_eq!(outcome(&folder, "encode a.bmp --out-dir d"), "skipped");
+    let mut file = File::options().write(true).open(folder.path("a.bmp")).expect("a file");
+    file.seek(SeekFrom::Start(10_000)).and_then(|_| file.write_all(&[0; 64])).expect("writes");
+    drop(file);
+    copy();
     assert_eq!(outcome(&folder, "encode a.bmp --out-dir d"), "the input is another one");
     assert_eq!(outcome(&folder, "encode a.bmp --out-dir d"), "skipped");
 }

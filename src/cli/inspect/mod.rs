@@ -50,7 +50,7 @@ pub fn run(args: &InspectArgs, ui: &Ui) -> Result<(), Failure> {
         }
         None => Destination::Stdout,
     };
-    jobs::run(&[Job { input, destination }], ui, |job| inspect_file(args, job, ui))
+    jobs::run(&[Job { input, destination }], ui, |job, _| inspect_file(args, job, ui))
 }
 
 fn inspect_file(args: &InspectArgs, job: &Job, ui: &Ui) -> Result<()> {

@@ -3,7 +3,7 @@
 //! Missing keys have diffusers' defaults (`__init__` in `diffusers/models/autoencoders/autoencoder_kl.py` and
 //! `autoencoder_kl_flux2.py`), except for `force_upcast`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::kernels::MAX_CHANNELS;
 use crate::model::Scaling;
@@ -12,11 +12,12 @@ use crate::model::scaling::ChannelStatistics;
 use super::{Config, ConfigError, MAX_LATENT_CHANNELS, Network, check_range, refuse};
 
 /// The architecture of an `AutoencoderKL`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Kl {
     /// Channels at each resolution, from the picture's down to the latents'.
     pub block_out_channels: Vec<usize>,
     /// The same for a decoder whose channels differ, such as FLUX.2's small one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_block_out_channels: Option<Vec<usize>>,
     /// Residual blocks at each resolution of the encoder; the decoder has one more.
     pub layers_per_block: usize,
@@ -24,6 +25,7 @@ pub struct Kl {
     pub norm_num_groups: usize,
     /// Channels between encoder and `quant_conv`, and between `post_quant_conv` and decoder, if they are not those of z. No
     /// model of diffusers has this; VA-VAE and others with CompVis' code have.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub inner_channels: Option<usize>,
     /// Whether a 1×1 convolution follows the encoder.
     pub use_quant_conv: bool,
@@ -33,6 +35,7 @@ pub struct Kl {
     pub mid_block_add_attention: bool,
     /// Whether an attention layer follows each residual block of the encoder and decoder at each resolution, from the picture's
     /// down to the latents'. Empty if nowhere, as in Stable Diffusion.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attention_levels: Vec<bool>,
 }
 
@@ -280,6 +283,37 @@ mod tests {
             r#""latents_mean": 0, "latents_std": 1"#,
         ] {
             assert!(config(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_digest_of_the_architecture_covers_every_key_that_matters() {
+        let digest = |rest: &str| config(rest).expect("a valid config").architecture_sha256();
+        let default = r#""block_out_channels": [32, 64]"#;
+        let mut digests = vec![digest(default)];
+        // Results state it, so a change would make all of them again.
+        assert_eq!(digests[0], "bdd7c5d195e0a8bcf77489954b9222afba89c9298f8dd7cee449f434ca9a202f");
+        for (key, value) in [
+            ("norm_num_groups", "16"),
+            ("layers_per_block", "2"),
+            ("latent_channels", "8"),
+            ("use_quant_conv", "false"),
+            ("use_post_quant_conv", "false"),
+            ("mid_block_add_attention", "false"),
+            ("force_upcast", "true"),
+            (
+                "up_block_types",
+                r#"["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], "down_block_types": ["AttnDownEncoderBlock2D", "DownEncoderBlock2D"]"#,
+            ),
+        ] {
+            digests.push(digest(&format!(r#"{default}, "{key}": {value}"#)));
+        }
+        digests.push(digest(r#""block_out_channels": [32, 32]"#));
+        for (i, digest) in digests.iter().enumerate() {
+            assert!(!digests[..i].contains(digest), "{i}");
+        }
+        for same in [r#""sample_size": 512"#, r#""scaling_factor": 0.5"#, r#""norm_num_groups": 32"#] {
+            assert_eq!(digest(&format!("{default}, {same}")), digests[0], "{same}");
         }
     }
 

@@ -11,7 +11,8 @@ mod tiny;
 mod wan;
 
 use candle_core::{Error, Result as CandleResult, Tensor};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 pub use kl::Kl;
 pub use tiny::{Stages, Tiny};
@@ -34,7 +35,10 @@ pub struct Config {
 }
 
 /// The architecture of a VAE.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// It is serialized for [`Config::architecture_sha256`] alone. A field that is added is left out at the value that it had before
+/// (`skip_serializing_if`), so that the digests of other models stay the same.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Network {
     /// `AutoencoderKL`: Stable Diffusion 1, 2, 3 and XL, FLUX.1 and FLUX.2.
     Kl(Kl),
@@ -112,6 +116,23 @@ impl Config {
     /// The sides of pictures must be multiples of this: 8 for SD2, 16 for FLUX.2, whose scaled latents are patches of 2 × 2.
     pub fn multiple(&self) -> usize {
         self.downscale() * self.scaling.as_ref().map_or(1, |scaling| scaling.patch)
+    }
+
+    /// The SHA-256 of everything that results depend on beside the weights and the scaling, in lower-case hexadecimal digits: one
+    /// file of weights gives other results with another `norm_num_groups`, for example. Keys of the file that are not used
+    /// have no effect on it.
+    pub fn architecture_sha256(&self) -> String {
+        #[derive(Serialize)]
+        struct Architecture<'a> {
+            network: &'a Network,
+            latent_channels: usize,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            force_upcast: bool,
+        }
+        let &Self { ref network, latent_channels, scaling: _, force_upcast } = self;
+        let architecture = Architecture { network, latent_channels, force_upcast };
+        let json = serde_json::to_string(&architecture).expect("names, numbers and lists are JSON");
+        Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The scaling.

@@ -2,7 +2,7 @@
 //!
 //! Missing keys have diffusers' defaults (`__init__` in `diffusers/models/autoencoders/autoencoder_tiny.py`).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::kernels::MAX_CHANNELS;
 use crate::model::RGB;
@@ -10,7 +10,7 @@ use crate::model::RGB;
 use super::{Config, ConfigError, MAX_LATENT_CHANNELS, Network, check_range, refuse};
 
 /// The architecture of an `AutoencoderTiny`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tiny {
     /// The encoder, from the picture's resolution down to the latents'.
     pub encoder: Stages,
@@ -19,7 +19,7 @@ pub struct Tiny {
 }
 
 /// One half: at each resolution some residual blocks, all with the same number of channels.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stages {
     /// Channels between the first and the last convolution.
     pub channels: usize,

@@ -3,7 +3,7 @@
 //! Missing keys have diffusers' defaults (`__init__` in `diffusers/models/autoencoders/autoencoder_kl_wan.py` and
 //! `autoencoder_kl_qwenimage.py`). What concerns time alone has no effect on a picture.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::kernels::MAX_CHANNELS;
 use crate::model::{RGB, Scaling};
@@ -12,7 +12,7 @@ use super::kl::statistics;
 use super::{Config, ConfigError, MAX_LATENT_CHANNELS, Network, check_range, refuse};
 
 /// The architecture of the VAE of Wan 2.1 and Qwen-Image.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Wan {
     /// Channels of the encoder's first convolution.
     pub base_dim: usize,

@@ -133,6 +133,11 @@ pub struct Waiting(std::process::Child);
 impl Waiting {
     /// Starts the arguments of `line` with the model in `folder`, and waits until it waits.
     pub fn start(folder: &Folder, line: &str) -> Self {
+        Self::with_output(folder, line, "fifo.safetensors")
+    }
+
+    /// The same for an output with another name.
+    pub fn with_output(folder: &Folder, line: &str, output: &str) -> Self {
         let made = Command::new("mkfifo").arg(folder.path("fifo.png")).status();
         assert!(made.expect("mkfifo starts").success());
         let mut command = command(folder);
@@ -142,9 +147,8 @@ impl Waiting {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let child = command.spawn().expect("the program starts");
-        let hash = sha2::Sha256::digest("fifo.safetensors");
-        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self::until(|| folder.path(&format!("d/.vae-{hash}.lock")).exists());
+        let claim = claim(folder, output);
+        Self::until(|| claim.exists());
         Self(child)
     }
 
@@ -157,11 +161,12 @@ impl Waiting {
 
     /// Waits until the run reads its input, calls `before`, gives it the content of a file, and waits until it ends.
     pub fn feed(self, folder: &Folder, name: &str, before: impl FnOnce()) -> Run {
-        let content = std::fs::read(folder.path(name)).expect("a file");
-        let mut fifo = std::fs::File::options().write(true).open(folder.path("fifo.png")).expect("a pipe");
-        before();
-        fifo.write_all(&content).expect("the program reads");
-        drop(fifo);
+        feed_pipe(folder, "fifo.png", name, before);
+        self.end()
+    }
+
+    /// Waits until the run ends.
+    pub fn end(self) -> Run {
         Run::new(self.0.wait_with_output().expect("the program ends"))
     }
 
@@ -179,6 +184,23 @@ impl Waiting {
         let output = self.0.wait_with_output().expect("the program ends");
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
+}
+
+/// Waits until a program reads a pipe, calls `before`, and gives it the content of a file.
+#[cfg(unix)]
+pub fn feed_pipe(folder: &Folder, pipe: &str, name: &str, before: impl FnOnce()) {
+    let content = std::fs::read(folder.path(name)).expect("a file");
+    let mut pipe = std::fs::File::options().write(true).open(folder.path(pipe)).expect("a pipe");
+    before();
+    pipe.write_all(&content).expect("the program reads");
+}
+
+/// Returns the path of the claim on an output in the folder `d`.
+#[cfg(unix)]
+pub fn claim(folder: &Folder, output: &str) -> std::path::PathBuf {
+    let hash = sha2::Sha256::digest(output);
+    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    folder.path(&format!("d/.vae-{hash}.lock"))
 }
 
 /// Prepares `vae` in `folder` under strace, which injects `faults`, such as `fsync:error=EIO`, into system calls. Prints a line and returns `None` if
