@@ -156,7 +156,7 @@ mod tests {
         let config = config("").expect("a valid config");
         assert_eq!((config.latent_channels, config.downscale(), config.multiple()), (16, 8, 8));
         assert_eq!(config.scaling, Some(Wan::usual_scaling()));
-        assert!(!config.latents_are_scaled() && config.draws_mean());
+        assert!(!config.latents_are_scaled() && !config.draws_mean());
         let Network::Wan(wan) = config.network else { panic!("another network") };
         assert_eq!(wan.encoder_channels(), [96, 192, 384, 384]);
         assert_eq!(wan.decoder_channels(), [96, 192, 384, 384]);
