@@ -111,3 +111,33 @@ impl Random {
         data
     }
 }
+
+/// The target `inspect` compiles the command line, so the fuzzer needs its dependencies. It has a lock file of its own, and is not
+/// built by the other tests.
+#[test]
+fn the_fuzzer_has_the_dependencies_of_the_command_line() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| fs::read_to_string(path).expect("a text file");
+    let (program, fuzzer) = (read(&root.join("Cargo.toml")), read(&root.join("fuzz/Cargo.toml")));
+    let mut folders = vec![root.join("src/cli")];
+    let mut code = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { folders.push(path) } else { code += &read(&path) }
+        }
+    }
+    let names = |toml: &str| -> Vec<String> {
+        let sections = toml.split("\n[").filter(|section| {
+            section.starts_with("dependencies]") || section.starts_with("target.'cfg(unix)'.dependencies]")
+        });
+        let lines = sections.flat_map(str::lines).filter_map(|line| line.split_once(" = "));
+        lines.map(|(name, _)| name.to_string()).collect()
+    };
+    let (all, has) = (names(&program), names(&fuzzer));
+    let used: Vec<_> =
+        all.iter().filter(|name| code.contains(&format!("{}::", name.replace('-', "_")))).collect();
+    assert!(used.len() > 10, "{used:?}");
+    let missing: Vec<_> = used.into_iter().filter(|name| !has.contains(name)).collect();
+    assert!(missing.is_empty(), "fuzz/Cargo.toml lacks {missing:?}");
+}
