@@ -37,20 +37,25 @@ pub(super) fn open(path: &Path, origin: Origin) -> Result<Checkpoint, Checkpoint
     let stored = tensors.stored().iter();
     let shapes: Shapes = stored.map(|(name, entry)| (name.clone(), entry.shape.as_slice())).collect();
     let beside = path.with_file_name("config.json");
-    let declared = match small_file::read(&beside) {
-        Ok(text) => Some(Declared { place: beside.display().to_string(), text }),
-        Err(_) => contents
-            .metadata
-            .get(CONFIG_KEY)
-            .map(|text| Declared { place: format!("the metadata `{CONFIG_KEY}`"), text: text.clone() }),
-    };
+    // The file's own config comes first: it was written with these weights.
+    let own = contents.metadata.get(CONFIG_KEY);
+    let own = own.map(|text| Declared { place: format!("the metadata `{CONFIG_KEY}`"), text: text.clone() });
+    let other = small_file::read(&beside).ok();
+    let other = other.map(|text| Declared { place: beside.display().to_string(), text });
+    let is_beside = own.is_none() && other.is_some();
+    let ignored = own.as_ref().zip(other.as_ref()).and_then(|(own, other)| {
+        let [ours, theirs] = [own, other].map(|declared| Config::from_json(&declared.text).ok());
+        (ours != theirs).then(|| format!("{} is not used, because the file has its own config", other.place))
+    });
+    let declared = own.or(other);
     let (config, warning) = choose(declared.as_ref(), &shapes)
         .map_err(|reason| refuse(with_names_of(tensors.names(), &reason)))?;
     let config_text = declared.map(|declared| declared.text).filter(|_| warning.is_none());
-    let has_config = beside.is_file() && warning.is_none();
+    let has_config = is_beside && warning.is_none();
     let folder = path.parent().filter(|_| has_config).map(Path::to_path_buf);
     let config = with_scaling_of(config, &tensors)?;
     let recognition = Recognition::default();
+    let warning = warning.or(ignored);
     Ok(Checkpoint { config, tensors, origin, folder, config_text, recognition, warning })
 }
 

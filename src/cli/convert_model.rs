@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{IsTerminal, Write, stdout};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 use vae::checkpoint::convert::{Conversion, ConvertError, Layout, config_json};
@@ -63,6 +63,12 @@ pub fn run(args: &ConvertModelArgs, ui: &Ui) -> Result<(), Failure> {
             destination.name().unwrap_or_default()
         }
         Target::Folder(folder) => {
+            let has = |half: &str| checkpoint.tensors().stored().keys().any(|name| name.starts_with(half));
+            if !(has("encoder.") && has("decoder.")) {
+                let message = "the model has only one half, and diffusers would fill the other with random numbers: write one \
+                               file with -o NAME.safetensors";
+                return Err(Failure::Model(anyhow!(message)));
+            }
             let config = config_json(&checkpoint).map_err(|e| Failure::Model(e.into()))?;
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot create the folder {}", shown(folder)))

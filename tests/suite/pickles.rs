@@ -229,6 +229,24 @@ fn hostile_files_are_refused_and_named() {
             raw(&dict(&[("x", call(global("torch._utils", "_rebuild_parameter"), &[]))])),
             "no tensors with names",
         ),
+        (
+            raw(&dict(&[(
+                "x",
+                call(
+                    global("torch._utils", "_rebuild_tensor_v2"),
+                    &[
+                        storage("Float", "0", 16),
+                        int(0),
+                        ints(&[16]),
+                        ints(&[1]),
+                        vec![0x89],
+                        b"N".to_vec(),
+                        dict(&[("neg", vec![0x88])]),
+                    ],
+                ),
+            )])),
+            "a negative or conjugate bit",
+        ),
         // Operations.
         (raw(b""), "takes more from the stack"),
         (raw(b"("), "takes more from the stack"),

@@ -740,6 +740,30 @@ fn a_vae_is_taken_out_of_a_whole_checkpoint() {
     assert_eq!(factor("convert-model unknown.safetensors -o new --family flux1"), 0.3611);
 }
 
+#[test]
+fn options_that_no_config_can_state_are_not_dropped() {
+    let folder = Folder::new();
+    for name in ["flux2", "wan", "taesd"] {
+        write_safetensors(&folder.path("a.safetensors"), &model(name).of_authors(Dtype::F32, ""));
+        for output in ["new", "new.safetensors"] {
+            let line = format!("convert-model a.safetensors -o {output} --scaling-factor 0.5");
+            vae(&folder, &line).code(3).says(&["cannot state", "--scaling-factor"]);
+            assert!(!folder.path(output).exists(), "{line}");
+        }
+    }
+}
+
+#[test]
+fn half_a_model_does_not_become_a_folder() {
+    let folder = Folder::new();
+    let mut tensors = model("sd3").of_diffusers(Dtype::F32);
+    tensors.retain(|name, _| name.starts_with("decoder."));
+    write_safetensors(&folder.path("half.safetensors"), &tensors);
+    vae(&folder, "convert-model half.safetensors -o new --family sd3").code(3).says(&["only one half"]);
+    vae(&folder, "convert-model half.safetensors -o new.safetensors --family sd3").code(0);
+    assert!(!folder.path("new").exists());
+}
+
 /// The config of a TAESD does not state a scaling.
 #[test]
 fn a_taesd_becomes_a_folder_of_diffusers() {
@@ -764,6 +788,15 @@ fn a_converted_file_keeps_the_config() {
         let (opened, original) = (open(&folder.path("a.safetensors")), open(&folder.path("m")));
         assert_eq!(opened.expect("a model").config(), original.expect("a model").config());
     }
+    // A config of another model that lies beside it does not count.
+    fs::write(folder.path("config.json"), model.config.replace("1.5305", "0.5")).expect("a config");
+    let opened = open(&folder.path("a.safetensors")).expect("a model");
+    assert_eq!(opened.config().scaling.as_ref().map(|scaling| scaling.factor), Some(1.5305));
+    assert!(
+        opened.warning().is_some_and(|text| text.contains("has its own config")),
+        "{:?}",
+        opened.warning()
+    );
     // The groups of the norms, too, which the shapes do not state.
     model_folder::write(&folder.path("g"));
     vae(&folder, "convert-model g -o g.safetensors --layout ldm").code(0);

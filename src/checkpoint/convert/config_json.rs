@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::checkpoint::evidence::Evidence;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::{Config, Kl, Network, Scaling, Tiny, Wan};
 
@@ -25,7 +26,17 @@ pub fn config_json(checkpoint: &Checkpoint) -> Result<String, CheckpointError> {
         .map_or_else(Map::new, |text| serde_json::from_str(text).unwrap_or_default());
     match &config.network {
         Network::Kl(kl) => add_kl(&mut json, config, kl, scaling, checkpoint)?,
-        Network::Wan(wan) => add_wan(&mut json, config, wan, scaling),
+        Network::Wan(wan) => {
+            check_plain(scaling, checkpoint)?;
+            add_wan(&mut json, config, wan, scaling);
+        }
+        Network::Tiny(_) if matches!(checkpoint.recognition().evidence, Some(Evidence::Options(_))) => {
+            return Err(CheckpointError::Layout(format!(
+                "the config of {} cannot state a family or a scaling factor; omit --family and --scaling-factor here, and give \
+                 them when the model is used",
+                checkpoint.origin().model
+            )));
+        }
         Network::Tiny(tiny) => add_tiny(&mut json, config, tiny),
     }
     Ok(format!("{:#}\n", Value::Object(json)))
@@ -67,6 +78,7 @@ fn add_kl(
     set("mid_block_add_attention", kl.mid_block_add_attention.into());
     if scaling.patch > 1 {
         // The statistics are tensors.
+        check_plain(scaling, checkpoint)?;
         set("_class_name", "AutoencoderKLFlux2".into());
         if kl.decoder_block_out_channels.is_some() {
             set("decoder_block_out_channels", json!(kl.decoder_channels()));
@@ -99,6 +111,17 @@ fn add_kl(
     Ok(())
 }
 
+/// Fails if there is a factor or a shift beside the statistics, for which the config of the class has no keys.
+fn check_plain(scaling: &Scaling, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+    match (scaling.factor, scaling.shift) {
+        (1.0, 0.0) => Ok(()),
+        _ => Err(CheckpointError::Layout(format!(
+            "the config of {} cannot state another scaling factor or shift; omit --scaling-factor and --shift-factor here, and              give them when the model is used",
+            checkpoint.origin().model
+        ))),
+    }
+}
+
 fn add_wan(json: &mut Map<String, Value>, config: &Config, wan: &Wan, scaling: &Scaling) {
     let mut set = |key: &str, value: Value| _ = json.entry(key).or_insert(value);
     // Qwen-Image's class is the same network with fewer options.
@@ -111,8 +134,8 @@ fn add_wan(json: &mut Map<String, Value>, config: &Config, wan: &Wan, scaling: &
     set("dim_mult", json!(wan.dim_mult));
     set("num_res_blocks", wan.num_res_blocks.into());
     if let Some(statistics) = &scaling.statistics {
-        set("latents_mean", json!(statistics.mean));
-        set("latents_std", json!(statistics.std));
+        json.insert("latents_mean".into(), json!(statistics.mean));
+        json.insert("latents_std".into(), json!(statistics.std));
     }
 }
 

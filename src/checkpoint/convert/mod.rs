@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::Network;
 
+use super::evidence::Evidence;
 use super::names::Naming;
 use super::single_file::CONFIG_KEY;
 use super::{Checkpoint, CheckpointError};
@@ -122,7 +123,7 @@ impl<'a> Conversion<'a> {
         }
         // As the safetensors library orders them, so that all values are aligned.
         tensors.sort_by(|a, b| b.to.cmp(&a.to).then_with(|| a.name.cmp(&b.name)));
-        Ok(Self { checkpoint, tensors, metadata: metadata(checkpoint), left_out })
+        Ok(Self { checkpoint, tensors, metadata: metadata(checkpoint)?, left_out })
     }
 
     /// The number of tensors.
@@ -201,7 +202,7 @@ fn naming(checkpoint: &Checkpoint, layout: Layout) -> (Naming, usize) {
 }
 
 /// The metadata of the new file. What describes the whole file of the checkpoint, such as its hash, is left out.
-fn metadata(checkpoint: &Checkpoint) -> BTreeMap<String, String> {
+fn metadata(checkpoint: &Checkpoint) -> Result<BTreeMap<String, String>, CheckpointError> {
     let tensors = checkpoint.tensors();
     let mut metadata = tensors.contents().metadata;
     let is_of_model = |key: &str| !tensors.is_part() || key.starts_with("modelspec.");
@@ -209,7 +210,9 @@ fn metadata(checkpoint: &Checkpoint) -> BTreeMap<String, String> {
     metadata.insert("format".into(), "pt".into());
     match config_json(checkpoint) {
         Ok(text) => _ = metadata.insert(CONFIG_KEY.into(), text),
+        // What the options say must not be lost.
+        Err(e) if matches!(checkpoint.recognition().evidence, Some(Evidence::Options(_))) => return Err(e),
         Err(_) => _ = metadata.remove(CONFIG_KEY),
     }
-    metadata
+    Ok(metadata)
 }

@@ -62,7 +62,7 @@ const ARCHITECTURES: [(&str, &str); 9] = [
 ];
 
 /// Parts of file names, in lower case with `-` for every other separator and at both ends, and the model or family.
-const FILE_NAMES: [(&str, &str); 36] = [
+const FILE_NAMES: [(&str, &str); 38] = [
     ("taesdxl", "taesdxl"),
     ("taesd3", "taesd3"),
     ("taef1", "taef1"),
@@ -71,15 +71,17 @@ const FILE_NAMES: [(&str, &str); 36] = [
     ("x4-upscaler", "x4-upscaler"),
     ("sdxl-vae-fp16-fix", "sdxl-fp16-fix"),
     ("sdxl-fp16-fix", "sdxl-fp16-fix"),
-    ("flux2", "flux2"),
-    ("flux-2", "flux2"),
-    ("flux", "flux1"),
+    ("-flux2", "flux2"),
+    ("-flux-2", "flux2"),
+    ("-flux", "flux1"),
     ("chroma", "flux1"),
     ("lumina", "flux1"),
     ("z-image", "flux1"),
     ("-sd3", "sd3"),
     ("-sd-3", "sd3"),
     ("stable-diffusion-3", "sd3"),
+    ("pixart-xl-", "sd1"), // PixArt-α; the XL is that of its transformer
+    ("dit-xl-", "sd1"),
     ("sdxl", "sdxl"),
     ("-sd-xl", "sdxl"),
     ("stable-diffusion-xl", "sdxl"),
@@ -144,9 +146,13 @@ pub fn hints(clues: &Clues, table: &Table) -> Vec<Hint> {
 
     let file = clues.file.and_then(|file| {
         let name = file.file_name()?.to_string_lossy().into_owned();
-        let fitting = of_file_name(&file.file_stem()?.to_string_lossy());
         let evidence = || Evidence::FileName(name.clone());
-        fitting.filter_map(|name| Hint::new(name, evidence(), config)).next()
+        let fitting = of_file_name(&file.file_stem()?.to_string_lossy());
+        let fitting = fitting.into_iter().filter_map(|name| Hint::new(name, evidence(), config));
+        let mut hints = fitting.collect::<Vec<_>>().into_iter();
+        let first = hints.next()?;
+        // A name that speaks of two families says nothing.
+        hints.all(|hint| hint.family.scaling() == first.family.scaling()).then_some(first)
     });
     [companion, fingerprint, architecture, named, repository, file].into_iter().flatten().collect()
 }
@@ -158,14 +164,32 @@ fn repository_of(file: &Path) -> Option<String> {
     id.contains("--").then(|| id.replacen("--", "/", 1))
 }
 
-/// The models and families that the name of a file, without its extension, may speak of.
-fn of_file_name(stem: &str) -> impl Iterator<Item = &'static str> + use<> {
+/// The models and families that the name of a file, without its extension, may speak of. A part of the name within a longer one
+/// does not count: `flux` in `flux2`.
+fn of_file_name(stem: &str) -> Vec<&'static str> {
     let name = format!("-{}-", stem.to_lowercase().replace(|c: char| !c.is_alphanumeric(), "-"));
-    let whole = WHOLE_FILE_NAMES.iter().filter({
-        let name = name.clone();
-        move |(start, _)| name.starts_with(start)
-    });
-    whole.chain(FILE_NAMES.iter().filter(move |(part, _)| name.contains(part))).map(|(_, family)| *family)
+    if let Some((_, family)) = WHOLE_FILE_NAMES.iter().find(|(start, _)| name.starts_with(start)) {
+        return vec![family];
+    }
+    let fitting: Vec<_> = FILE_NAMES.iter().filter(|(part, _)| speaks_of(&name, part)).collect();
+    let is_within = |part: &str| fitting.iter().any(|(other, _)| *other != part && other.contains(part));
+    fitting.iter().filter(|(part, _)| !is_within(part)).map(|(_, family)| *family).collect()
+}
+
+/// Whether a name has this part. A number at its end must not be the beginning of another one, apart from those of known
+/// versions: 1.4, 1.5, 2.0, 2.1, 3.5.
+fn speaks_of(name: &str, part: &str) -> bool {
+    let versions: &[&str] = match part.as_bytes().last() {
+        Some(b'1') => &["", "4", "5"],
+        Some(b'2') => &["", "0", "1"],
+        Some(b'3') => &["", "5"],
+        _ => return name.contains(part),
+    };
+    name.match_indices(part).any(|(at, _)| {
+        let rest = &name[at + part.len()..];
+        let digits = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+        versions.contains(&digits)
+    })
 }
 
 #[cfg(test)]
@@ -306,6 +330,16 @@ mod tests {
         ] {
             assert_eq!(one(&sd3, file), [family], "{file}");
         }
+        // Names that speak of two families, of a number, or of the size of a transformer.
+        for file in
+            ["sd15_vae_not_sdxl.safetensors", "vae-ft-mse-for-xl.safetensors", "sd-1024px-vae.safetensors"]
+        {
+            assert!(one(&sd, file).is_empty(), "{file}");
+        }
+        for file in ["sd3-vae-from-flux.safetensors", "sd-384.safetensors", "influx.safetensors"] {
+            assert!(one(&sd3, file).is_empty(), "{file}");
+        }
+        assert_eq!(one(&sd, "PixArt-XL-2-512x512.pth"), ["sd1"]);
         // A version of a VAE's own, words that contain others, and families with other latents.
         for file in [
             "vae.safetensors",

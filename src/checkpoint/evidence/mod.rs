@@ -234,10 +234,10 @@ impl Recognition {
 
     /// Why the scaling is unknown, and what to do.
     pub fn refusal(&self, model: &str, config: &Config) -> String {
-        let candidates = self
-            .families
-            .iter()
-            .filter_map(|family| Some(format!("{} ({})", family.name, describe(&family.scaling()?))));
+        let candidates = self.families.iter().map(|family| match family.scaling() {
+            Some(scaling) => format!("{} ({})", family.name, describe(&scaling)),
+            None => format!("{} (if its statistics were among the weights)", family.name),
+        });
         let candidates = candidates.collect::<Vec<_>>().join(", ");
         let (channels, downscale) = (config.latent_channels, config.downscale());
         let fit = match candidates.as_str() {

@@ -257,6 +257,14 @@ impl<'a, R: BufRead> Machine<'a, R> {
                 self.stack.push(tensor);
                 return Ok(());
             }
+            // Then come whether it needs a gradient, hooks, and a dict with bits that change the meaning of the values.
+            (Class::Tensor, &[_, _, _, _, _, _, bits, ..]) if matches!(&self.objects[bits], Object::Dict(bits) if !bits.is_empty()) =>
+            {
+                return invalid(
+                    "a tensor is stored with a negative or conjugate bit; save a copy of it (`tensor.resolve_neg()`)"
+                        .into(),
+                );
+            }
             (Class::Tensor, &[storage, offset, shape, strides, ..]) => match self.objects[storage] {
                 Object::Storage(storage) => Object::Tensor(Tensor { storage, offset, shape, strides }),
                 _ => Object::Opaque,

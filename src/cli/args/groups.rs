@@ -118,9 +118,8 @@ impl ScalingArgs {
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
     /// A name that `vae models` lists, such as sd2, sdxl or tiny (small and built in; its latents are not Stable Diffusion's),
-    /// a hub id (owner/name), a folder in diffusers layout, or a .safetensors file next to its config.json [default: sd2]
-    /// `sd2`, `tiny` (small and built in; its latents are not Stable Diffusion's), a hub id (owner/name), a folder in
-    /// diffusers layout, or a file: of a VAE, or of a whole checkpoint with a VAE in it [default: sd2]
+    /// a hub id (owner/name), a folder in diffusers layout, or a file: of a VAE, or of a whole checkpoint with a VAE in it
+    /// [default: sd2]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<Source>,
     /// Branch, tag or commit of a model on the hub [default: main]
