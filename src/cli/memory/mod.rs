@@ -18,13 +18,21 @@ use vae::numbers;
 pub use limits::Memory;
 pub use needs::{Size, Work};
 
+/// So few bytes are not worth a look at what is free, which takes the system as long as reading a small picture.
+const FEW: u64 = 16 << 20;
+
 /// Fails if `work` needs more memory than is free. `config` is the model's, if it computes in this memory.
 pub fn check(work: Work, config: Option<&Config>) -> Result<()> {
-    check_against(work, config, &Memory::current())
+    match work.needed(config, threads(config)) <= FEW {
+        true => Ok(()),
+        false => check_against(work, config, &Memory::current()),
+    }
 }
 
-/// So few bytes are not worth a look at what is free, which takes the system as long as reading a small picture.
-const FEW: u64 = 1 << 20;
+/// The number of threads that compute; this starts them.
+fn threads(config: Option<&Config>) -> usize {
+    config.map_or(1, |_| rayon::current_num_threads())
+}
 
 /// Fails if fewer than `needed` bytes are free for `what`, such as `the file`.
 pub fn check_bytes(needed: u64, what: &str) -> Result<()> {
@@ -52,7 +60,7 @@ fn allowed(memory: &Memory) -> String {
 }
 
 fn check_against(work: Work, config: Option<&Config>, memory: &Memory) -> Result<()> {
-    let threads = config.map_or(1, |_| rayon::current_num_threads()); // which starts them
+    let threads = threads(config);
     let needed = work.needed(config, threads);
     let Some(free) = memory.free.filter(|&free| needed > free) else { return Ok(()) };
     let (width, height) = work.size();
