@@ -6,7 +6,8 @@
 # It proves that memory and the number of descriptors are the same after a sixth, a half and all of the pictures (within
 # 10 % and 2), that the kernel takes less than MAX_SYSTEM (10) percent of the CPU time, that the number of page faults per
 # picture is small, and that a second run over the finished folder changes no file. It prints the figures, and the time of both
-# runs. Needs Linux, bash, coreutils, gawk or mawk, and python3. Exits with 1 if anything is wrong.
+# runs. On ext4, the kernel looks for a free inode much longer after many files were deleted, as by an earlier run of this script:
+# set TMPDIR to a folder on a fresh file system or in memory. Needs Linux, bash, coreutils, gawk or mawk, and python3. Exits with 1 if anything is wrong.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 vae=$(realpath "${1:-target/release/vae}")
