@@ -25,6 +25,7 @@ pub fn open() -> Result<Checkpoint, CheckpointError> {
         origin,
         folder: None,
         config_text: Some(CONFIG.into()),
+        has_own_config: false,
         recognition: Recognition::default(),
         warning: None,
     })

@@ -61,7 +61,7 @@ pub use weights::Weights;
 
 use crate::model::{Config, ConfigError, Network, Parameters, Scaling, Tensors};
 
-use evidence::{Clues, Misfit, recognize};
+use evidence::{Clues, Evidence, Misfit, recognize};
 use fingerprint::{Fingerprint, Table};
 
 /// Which checkpoint to open, as `--model` names it.
@@ -194,6 +194,8 @@ pub struct Checkpoint {
     folder: Option<PathBuf>,
     /// The `config.json` that the config was read from.
     config_text: Option<String>,
+    /// Whether that text is in the metadata of the weights file.
+    has_own_config: bool,
     recognition: Recognition,
     warning: Option<String>,
 }
@@ -246,7 +248,10 @@ impl Checkpoint {
     ) -> Result<(), CheckpointError> {
         let clues = Clues {
             config: &self.config,
-            has_config_json: self.config_text.is_some(),
+            config_from: self.config_text.as_ref().map(|_| match self.has_own_config {
+                true => Evidence::Metadata,
+                false => Evidence::ConfigJson,
+            }),
             contents: &self.weights().contents(),
             first_layer: self.first_layer(),
             named,
@@ -291,7 +296,16 @@ impl Checkpoint {
         let tensors = VaeTensors::of(Weights::open(&weights)?);
         let config = with_scaling_of(config, &tensors)?;
         let (config_text, recognition) = (Some(text), Recognition::default());
-        Ok(Self { config, tensors, origin, folder, config_text, recognition, warning: None })
+        Ok(Self {
+            config,
+            tensors,
+            origin,
+            folder,
+            config_text,
+            has_own_config: false,
+            recognition,
+            warning: None,
+        })
     }
 
     /// The content of `config.json`.

@@ -42,7 +42,7 @@ pub(super) fn open(path: &Path, origin: Origin) -> Result<Checkpoint, Checkpoint
     let own = own.map(|text| Declared { place: format!("the metadata `{CONFIG_KEY}`"), text: text.clone() });
     let other = small_file::read(&beside).ok();
     let other = other.map(|text| Declared { place: beside.display().to_string(), text });
-    let is_beside = own.is_none() && other.is_some();
+    let (has_own_config, is_beside) = (own.is_some(), own.is_none() && other.is_some());
     let ignored = own.as_ref().zip(other.as_ref()).and_then(|(own, other)| {
         let [ours, theirs] = [own, other].map(|declared| Config::from_json(&declared.text).ok());
         (ours != theirs).then(|| format!("{} is not used, because the file has its own config", other.place))
@@ -56,7 +56,7 @@ pub(super) fn open(path: &Path, origin: Origin) -> Result<Checkpoint, Checkpoint
     let config = with_scaling_of(config, &tensors)?;
     let recognition = Recognition::default();
     let warning = warning.or(ignored);
-    Ok(Checkpoint { config, tensors, origin, folder, config_text, recognition, warning })
+    Ok(Checkpoint { config, tensors, origin, folder, config_text, has_own_config, recognition, warning })
 }
 
 /// A reason with the names of tensors as the file has them. In backticks it has those of diffusers.

@@ -138,7 +138,7 @@ fn state_dicts_are_found_inside_of_other_dicts() {
         (dict(&[("model", tensors("m")), ("state_dict", tensors("x"))]), Ok("x")),
         (nested(8), Ok("x")),
         (nested(9), Err("more than 8 other dicts")),
-        (dict(&[("a", tensors("x")), ("b", tensors("x"))]), Err("no tensors with names")),
+        (dict(&[("a", tensors("x")), ("b", tensors("x"))]), Err("several dicts of tensors (`a`, `b`)")),
         (dict(&[]), Err("no tensors with names")),
         (tensor(storage("Float", "0", 16), 0, &[2], &[1]), Err("does not hold a dict of tensors")),
         (call(global("diffusers", "AutoencoderKL"), &[]), Err("does not hold a dict of tensors")),
@@ -246,6 +246,10 @@ fn hostile_files_are_refused_and_named() {
                 ),
             )])),
             "a negative or conjugate bit",
+        ),
+        (
+            raw(&dict(&[("ema", one.clone()), ("params", one.clone())])),
+            "several dicts of tensors (`ema`, `params`)",
         ),
         // Operations.
         (raw(b""), "takes more from the stack"),

@@ -12,6 +12,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
+use vae::checkpoint::evidence::Evidence;
 use vae::checkpoint::names::{Names, Naming};
 use vae::checkpoint::{Checkpoint, CheckpointError, Hub, Source, Variant};
 use vae::device::Cpu;
@@ -786,7 +787,9 @@ fn a_converted_file_keeps_the_config() {
     for layout in ["diffusers", "ldm"] {
         vae(&folder, &format!("convert-model m -o a.safetensors --layout {layout}")).code(0);
         let (opened, original) = (open(&folder.path("a.safetensors")), open(&folder.path("m")));
-        assert_eq!(opened.expect("a model").config(), original.expect("a model").config());
+        let (opened, original) = (opened.expect("a model"), original.expect("a model"));
+        assert_eq!(opened.config(), original.config());
+        assert_eq!(opened.recognition().evidence, Some(Evidence::Metadata));
     }
     // A config of another model that lies beside it does not count.
     fs::write(folder.path("config.json"), model.config.replace("1.5305", "0.5")).expect("a config");

@@ -225,7 +225,7 @@ mod tests {
         };
         let clues = Clues {
             config,
-            has_config_json: false,
+            config_from: None,
             contents: &contents,
             first_layer: None,
             named: None,

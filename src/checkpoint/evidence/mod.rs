@@ -4,7 +4,7 @@
 //! wrong factor gives washed-out pictures. So the scaling is taken from the first of these that says something:
 //!
 //! 1. the options `--family`, `--scaling-factor` and `--shift-factor`;
-//! 2. `config.json`, or statistics among the weights;
+//! 2. the config in the file, or `config.json`, or statistics among the weights;
 //! 3. tensors of the diffusion model in the same file;
 //! 4. the first layer of the encoder ([`fingerprint`](super::fingerprint));
 //! 5. `modelspec.architecture` in the metadata;
@@ -44,8 +44,8 @@ pub struct Overrides {
 pub struct Clues<'a> {
     /// The config. Its scaling is that of `config.json` or of the weights, or `None`.
     pub config: &'a Config,
-    /// Whether the config is that of a `config.json`.
-    pub has_config_json: bool,
+    /// Where the config was stated, [`Evidence::ConfigJson`] or [`Evidence::Metadata`]. `None` if it follows from the shapes.
+    pub config_from: Option<Evidence>,
     /// All tensors of the file, including those that are not the VAE's, and its metadata.
     pub contents: &'a Contents,
     /// The weights of the encoder's first layer `[c, 3, 3, 3]`.
@@ -65,6 +65,8 @@ pub enum Evidence {
     Options(String),
     /// `config.json`.
     ConfigJson,
+    /// The config in the metadata of the file, which `vae convert-model` writes.
+    Metadata,
     /// Statistics among the weights, or a network that only one family has.
     Weights,
     /// A tensor of the diffusion model in the same file.
@@ -113,8 +115,9 @@ pub struct Misfit(String);
 pub fn recognize(clues: &Clues, table: &Table, overrides: &Overrides) -> Result<Recognition, Misfit> {
     let hints = hints(clues, table);
     let (scaling, evidence) = match (&clues.config.scaling, hints.first()) {
-        (Some(scaling), _) if clues.has_config_json => (Some(scaling.clone()), Some(Evidence::ConfigJson)),
-        (Some(scaling), _) => (Some(scaling.clone()), Some(Evidence::Weights)),
+        (Some(scaling), _) => {
+            (Some(scaling.clone()), Some(clues.config_from.clone().unwrap_or(Evidence::Weights)))
+        }
         (None, Some(hint)) => (hint.family.scaling(), Some(hint.evidence.clone())),
         (None, None) => (None, None),
     };
@@ -274,6 +277,7 @@ impl fmt::Display for Evidence {
         match self {
             Self::Options(options) => write!(f, "{options}"),
             Self::ConfigJson => write!(f, "config.json"),
+            Self::Metadata => write!(f, "the config in the file"),
             Self::Weights => write!(f, "the weights"),
             Self::Companion(tensor) => write!(f, "the diffusion model in the same file (tensor `{tensor}`)"),
             Self::Fingerprint(name) => write!(f, "the encoder's first layer, which is that of {name}"),
@@ -291,6 +295,7 @@ impl Evidence {
         match self {
             Self::Options(_) => "options",
             Self::ConfigJson => "config.json",
+            Self::Metadata => "metadata",
             Self::Weights => "weights",
             Self::Companion(_) => "companion",
             Self::Fingerprint(_) => "fingerprint",
@@ -331,7 +336,7 @@ mod tests {
         };
         let clues = Clues {
             config: &config,
-            has_config_json: json.is_some(),
+            config_from: json.map(|_| Evidence::ConfigJson),
             contents: &contents,
             first_layer: Some(layer).filter(|_| left_out < 2),
             named: None,

@@ -39,10 +39,24 @@ pub fn table(
         }
     }
     match table.tensors.is_empty() {
-        true => {
-            Err(TableError::Invalid("it holds no tensors with names; save the model's state dict".into()))
-        }
+        true => Err(TableError::Invalid(without_tensors(objects, root))),
         false => Ok(table),
+    }
+}
+
+/// Says that there are no tensors with names, or in which inner dicts they are, if there are several.
+fn without_tensors(objects: &Objects, root: Id) -> String {
+    let holds_tensors = |id: Id| match &objects[id] {
+        Object::Dict(items) => items.iter().any(|(_, value)| matches!(objects[*value], Object::Tensor(_))),
+        _ => false,
+    };
+    let items = state_dict(objects, root).unwrap_or_default();
+    let dicts = items.iter().filter(|(_, value)| holds_tensors(*value));
+    let names: Vec<_> =
+        dicts.filter_map(|(key, _)| objects.text(*key)).take(4).map(|key| format!("`{key}`")).collect();
+    match names.is_empty() {
+        true => "it holds no tensors with names; save the model's state dict".into(),
+        false => format!("it holds several dicts of tensors ({}); save one of them alone", names.join(", ")),
     }
 }
 
